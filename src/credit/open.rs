@@ -30,6 +30,7 @@ impl<T: Copy> OpenCharges<T> {
         usize::from(self.first.is_some()) + self.others.as_ref().map_or(0, |others| others.len())
     }
 
+    #[cfg(feature = "fleet")]
     #[inline]
     pub(super) fn get(&self, id: ChargeId) -> Option<T> {
         match self.first {
@@ -38,25 +39,36 @@ impl<T: Copy> OpenCharges<T> {
         }
     }
 
+    #[cfg(feature = "memory")]
+    #[inline]
+    pub(super) fn contains(&self, id: ChargeId) -> bool {
+        let is_first = self.first.as_ref().is_some_and(|(open, _)| *open == id);
+        is_first || self.others.as_ref().is_some_and(|others| others.contains_key(&id))
+    }
+
     /// Adds a charge that is not yet contained.
     #[inline]
     pub(super) fn add(&mut self, id: ChargeId, known: T) {
         if self.first.is_none() {
             self.first = Some((id, known));
         } else {
-            self.others.get_or_insert_default().insert(id, known);
+            self.add_other(id, known);
         }
+    }
+
+    fn add_other(&mut self, id: ChargeId, known: T) {
+        self.others.get_or_insert_default().insert(id, known);
+    }
+
+    /// Removes a charge and returns its value, if it is stored in place.
+    #[inline]
+    pub(super) fn take_first(&mut self, id: ChargeId) -> Option<T> {
+        self.first.take_if(|(open, _)| *open == id).map(|(_, known)| known)
     }
 
     /// Removes a charge and returns its value.
     #[inline]
     pub(super) fn take(&mut self, id: ChargeId) -> Option<T> {
-        match self.first {
-            Some((open, known)) if open == id => {
-                self.first = None;
-                Some(known)
-            }
-            _ => self.others.as_mut()?.remove(&id),
-        }
+        self.take_first(id).or_else(|| self.others.as_mut()?.remove(&id))
     }
 }

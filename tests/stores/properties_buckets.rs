@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use tollgate::account::{Allowance, CalendarUnit, ExpiredRefunds, Grant, GrantPeriod, Overage, Rollover};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::credit::{
-    Adjustment, AdjustmentKind, Balance, BucketId, BucketKind, BucketTerms, BudgetDraw, Charge, ChargeId,
-    CreditAdmin, Currency, Entry, EntryQuery, Refund, Settlement,
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, BucketId, BucketKind, BucketTerms,
+    BudgetDraw, Charge, ChargeId, CreditAdmin, Currency, Entry, EntryQuery, Refund, Settlement,
 };
 use tollgate::{Account, CreditLedger, Credits, KeyId, MemoryLedger};
 
@@ -227,6 +227,7 @@ impl Pair {
                     self.model.pass(at);
                 }
                 self.model.close(*id, *cost, overage, refunds);
+                self.pass();
             }
             Step::Refund { id, keep } => {
                 let refunds = policies(false, *keep).1;
@@ -237,6 +238,7 @@ impl Pair {
                     self.model.pass(at);
                 }
                 self.model.close(*id, 0, Overage::Cap, refunds);
+                self.pass();
             }
             Step::Adjust(id, change) => self.adjust(*id, change),
             Step::Wait(millis) => self.now += millis,
@@ -253,6 +255,15 @@ impl Pair {
                 self.model = Naive::new();
             }
         }
+    }
+
+    /// Makes a call that is refused. It empties the buckets that have expired: the end of a charge may leave them.
+    fn pass(&mut self) {
+        self.model.pass(self.at());
+        let id: AdjustmentId = "refused".parse().unwrap();
+        let kind = AdjustmentKind::Expire(BucketId::Of(id.clone()));
+        let asked = Adjustment::new(id, &self.account.id, kind, &Allowance::None, self.at());
+        assert!(!matches!(ready(self.ledger.adjust(&asked)), Adjusted::Done { .. }));
     }
 
     fn adjust(&mut self, id: u64, change: &Change) {

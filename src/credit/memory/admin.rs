@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::MemoryLedger;
 use super::state::State;
-use super::{MemoryLedger, lock};
 use crate::account::Allowance;
 use crate::amount::Currency;
 use crate::clock::Timestamp;
@@ -43,7 +43,7 @@ impl CreditAdmin for MemoryLedger {
 
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
         let adjust = |state: &mut State| state.of(adjustment.currency).adjust(adjustment);
-        StoreFuture::ready(self.work(adjustment.account.as_str(), adjust).0)
+        StoreFuture::ready(self.work(adjustment.account.as_str(), adjust))
     }
 
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
@@ -53,7 +53,7 @@ impl CreditAdmin for MemoryLedger {
         };
         // The account's lock is held here: a caller that waits for it finds the `erased` mark and looks the account up
         // again.
-        let mut state = lock(&account_balance);
+        let mut state = account_balance.lock();
         let was_there = !state.erased;
         if was_there {
             state.erase();

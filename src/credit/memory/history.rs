@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::amount::Credits;
 use crate::clock::Timestamp;
@@ -77,7 +78,7 @@ impl History {
         // The number of rings is a power of two.
         #[expect(clippy::cast_possible_truncation, reason = "the lower bits spread accounts as well")]
         let ring = account as usize & (self.rings.len() - 1);
-        self.rings[ring].lock().unwrap_or_else(PoisonError::into_inner)
+        self.rings[ring].lock()
     }
 
     /// Returns the ring of an account, with all its entries in place.
@@ -87,13 +88,14 @@ impl History {
         ring
     }
 
-    #[inline]
-    pub(super) fn write(&self, entry: HistoryEntry) {
-        let mut ring = self.ring_of(entry.account);
-        if ring.new.capacity() == 0 {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the change would be copied")]
+    pub(super) fn write(&self, account: u64, number: u64, change: Change) {
+        let mut ring = self.ring_of(account);
+        if ring.new.len() == ring.new.capacity() {
             ring.reserve(self.most);
         }
-        ring.new.push(entry);
+        ring.new.push(HistoryEntry { account, number, change });
         if ring.new.len() >= BATCH {
             ring.store(self.most);
         }
@@ -136,6 +138,18 @@ impl Ring {
 
     /// Moves the new entries into the ring.
     fn store(&mut self, most: usize) {
+        let end = self.place + self.new.len();
+        if let Some(oldest) = self.entries.get_mut(self.place..end) {
+            oldest.swap_with_slice(&mut self.new);
+            self.new.clear();
+            self.place = end;
+        } else {
+            self.store_each(most);
+        }
+    }
+
+    /// Moves the new entries into a ring that is not full, or whose end they pass.
+    fn store_each(&mut self, most: usize) {
         for entry in self.new.drain(..) {
             if self.place >= most {
                 self.place = 0;

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use super::MemoryLedger;
 use super::state::State;
-use super::{MemoryLedger, lock};
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
@@ -43,6 +43,11 @@ impl State {
         self.model.lend(block.lent, lent);
         block.lent = lent;
         true
+    }
+
+    #[cold]
+    pub(super) fn has_block(&self, id: ChargeId) -> bool {
+        self.blocks.iter().any(|block| block.id == id)
     }
 
     /// Removes a block from the leased blocks.
@@ -83,7 +88,7 @@ impl MemoryLedger {
         let closed = balances
             .values()
             .map(|account_balance| {
-                lock(account_balance).sum_over_all(|state| state.close_blocks(|block| block.since < before))
+                account_balance.lock().sum_over_all(|state| state.close_blocks(|block| block.since < before))
             })
             .sum();
         metrics::swept("memory", closed);
@@ -99,7 +104,7 @@ impl CreditLeasing for MemoryLedger {
     fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
         let account_balance = self.account_balances.pin().get(&account.id).map(Arc::clone);
         StoreFuture::ready(
-            account_balance.is_some_and(|account_balance| lock(&account_balance).commit(id, committed)),
+            account_balance.is_some_and(|account_balance| account_balance.lock().commit(id, committed)),
         )
     }
 }

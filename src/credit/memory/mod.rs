@@ -6,9 +6,10 @@ mod lease;
 mod state;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use history::History;
+use parking_lot::Mutex;
 use state::State;
 
 use crate::account::Account;
@@ -93,21 +94,17 @@ impl MemoryLedger {
     /// Reads an account's state in a currency, if there is one.
     fn look<R>(&self, account: &str, currency: &Currency, read: impl FnOnce(&State) -> R) -> Option<R> {
         let account_balances = self.account_balances.pin();
-        let state = lock(account_balances.get(account)?);
+        let state = account_balances.get(account)?.lock();
         state.known(currency).map(read)
     }
 
     /// Runs `work` on an account's state, which is created if there is none.
-    ///
-    /// Returns the result and a pointer to the state.
-    fn work<R>(&self, account: &str, work: impl FnOnce(&mut State) -> R) -> (R, Arc<AccountBalance>) {
+    fn work<R>(&self, account: &str, work: impl FnOnce(&mut State) -> R) -> R {
         loop {
             let account_balance = self.account_balance(account);
-            let mut state = lock(&account_balance);
+            let mut state = account_balance.lock();
             if !state.erased {
-                let done = work(&mut state);
-                drop(state);
-                return (done, account_balance);
+                return work(&mut state);
             }
         }
     }
@@ -121,40 +118,63 @@ impl MemoryLedger {
         }
     }
 
+    /// Looks an account's state up, and attaches it to the account.
+    #[cold]
+    fn attach(&self, account: &Account) -> Arc<AccountBalance> {
+        let account_balance = self.account_balance(account.id.as_str());
+        account.state().attach(self.owner, Arc::clone(&account_balance));
+        account_balance
+    }
+
+    /// Looks an account's state up, if there is one.
+    #[cold]
+    fn known(&self, account: &Account) -> Option<Arc<AccountBalance>> {
+        self.account_balances.pin().get(&account.id).map(Arc::clone)
+    }
+
     /// Runs `work` on an account's state, through the pointer cached in the account if there is one.
+    // `work` is called at one place, so that it becomes a part of this function.
     #[inline]
     fn with<R>(&self, account: &Account, work: impl FnOnce(&mut State) -> R) -> R {
-        if let Some(account_balance) = account.state().get::<AccountBalance>(self.owner) {
-            let mut state = lock(account_balance);
+        let mut found;
+        let mut account_balance = match account.state().get::<AccountBalance>(self.owner) {
+            Some(attached) => attached,
+            None => {
+                found = self.attach(account);
+                &found
+            }
+        };
+        loop {
+            let mut state = account_balance.lock();
             if !state.erased {
                 return work(&mut state);
             }
+            drop(state);
+            found = self.account_balance(account.id.as_str());
+            account_balance = &found;
         }
-        let (done, account_balance) = self.work(account.id.as_str(), work);
-        account.state().attach(self.owner, account_balance);
-        done
     }
 
     /// Runs `close` on an account's state, if there is one: an unknown account has no charge to close.
     #[inline]
-    fn close(&self, account: &Account, close: impl Fn(&mut State)) -> StoreFuture<()> {
-        if let Some(account_balance) = account.state().get::<AccountBalance>(self.owner) {
-            let mut state = lock(account_balance);
-            if !state.erased {
-                close(&mut state);
+    fn close(&self, account: &Account, close: impl FnOnce(&mut State)) -> StoreFuture<()> {
+        let mut found;
+        let mut account_balance = account.state().get::<AccountBalance>(self.owner);
+        loop {
+            if let Some(account_balance) = account_balance {
+                let mut state = account_balance.lock();
+                if !state.erased {
+                    close(&mut state);
+                    return StoreFuture::ready(());
+                }
+            }
+            found = self.known(account);
+            account_balance = found.as_deref();
+            if account_balance.is_none() {
                 return StoreFuture::ready(());
             }
         }
-        if let Some(account_balance) = self.account_balances.pin().get(account.id.as_str()) {
-            close(&mut lock(account_balance));
-        }
-        StoreFuture::ready(())
     }
-}
-
-#[inline]
-fn lock(account_balance: &AccountBalance) -> MutexGuard<'_, State> {
-    account_balance.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CreditLedger for MemoryLedger {

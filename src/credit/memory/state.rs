@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::history::{Adjustments, History, HistoryEntry};
+use super::history::{Adjustments, History};
 use super::lease::Block;
 use crate::account::Allowance;
 use crate::amount::{ChargeId, Credits, Currency};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::credit::model::{Change, Closing, Draws, Model, OverBudget};
 use crate::credit::open::OpenCharges;
 use crate::credit::{
@@ -44,10 +44,17 @@ struct Journal {
 }
 
 impl Journal {
-    #[inline]
-    fn write(&mut self, change: Change) {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the change would be copied")]
+    fn append(&mut self, change: Change) {
         self.last += 1;
-        self.history.write(HistoryEntry { account: self.account, number: self.last, change });
+        self.history.write(self.account, self.last, change);
+    }
+
+    /// Appends an entry where few calls do.
+    #[inline(never)]
+    fn write(&mut self, change: Change) {
+        self.append(change);
     }
 }
 
@@ -150,26 +157,36 @@ impl State {
             return self.charge_nothing(charge);
         }
         let balance = self.model.credits();
-        if self.blocks.iter().any(|block| block.id == charge.id) {
+        if !self.blocks.is_empty() && self.has_block(charge.id) {
             return Charged::Posted { balance: Some(balance) };
         }
-        if self.open.get(charge.id).is_some() {
+        if self.open.contains(charge.id) {
             return Charged::Posted { balance: Some(balance) };
         }
         let Some(rest) = balance.checked_sub(charge.amount) else {
             return Charged::Insufficient { balance };
         };
-        let budget = match &charge.budget {
-            None => None,
-            Some(draw) => match self.model.draw_budget(draw, charge.amount) {
-                Ok(share) => Some(share),
-                Err(refused) => return over(refused),
-            },
+        if let Some(draw) = &charge.budget
+            && let Err(refused) = self.model.draw_budget(charge.id, draw, charge.amount)
+        {
+            return over(refused);
+        }
+        let has_budget = charge.budget.is_some();
+        let draws = match self.model.charge_first(charge.id, charge.amount, has_budget) {
+            Some((draws, change)) => {
+                self.journal.append(change);
+                draws
+            }
+            None => self.charge_several(charge),
         };
-        let journal = &mut self.journal;
-        let draws = self.model.charge(charge.id, charge.amount, budget, &mut |change| journal.write(change));
         self.open.add(charge.id, draws);
         Charged::Posted { balance: Some(rest) }
+    }
+
+    #[inline(never)]
+    fn charge_several(&mut self, charge: &Charge<'_>) -> Draws {
+        let (journal, has_budget) = (&mut self.journal, charge.budget.is_some());
+        self.model.charge(charge.id, charge.amount, has_budget, &mut |change| journal.write(change))
     }
 
     /// Charges an account without limit: only a budget is drawn from.
@@ -177,28 +194,67 @@ impl State {
     fn charge_nothing(&mut self, charge: &Charge<'_>) -> Charged {
         let posted = Charged::Posted { balance: None };
         let Some(draw) = &charge.budget else { return posted };
-        if self.open.get(charge.id).is_some() {
+        if self.open.contains(charge.id) {
             return posted;
         }
-        match self.model.draw_budget(draw, charge.amount) {
-            Ok(share) => {
-                self.open.add(charge.id, Model::charge_nothing(charge.amount, share));
-                posted
-            }
-            Err(refused) => over(refused),
+        if let Err(refused) = self.model.draw_budget(charge.id, draw, charge.amount) {
+            return over(refused);
+        }
+        self.open.add(charge.id, Model::charge_nothing(charge.amount));
+        posted
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "nearly every charge is settled")]
+    pub(super) fn settle(&mut self, settlement: &Settlement<'_>) {
+        let Some(state) = self.known_mut(settlement.currency) else { return };
+        let Some(draws) = state.open.take_first(settlement.id) else { return state.settle_other(settlement) };
+        let (cost, clock) = (settlement.cost, settlement.clock);
+        if !state.close_first(draws, settlement.id, cost, clock, EntryKind::Settlement) {
+            state.settle_draws(draws, settlement);
         }
     }
 
-    #[inline]
-    pub(super) fn settle(&mut self, settlement: &Settlement<'_>) {
-        let Some(state) = self.known_mut(settlement.currency) else { return };
-        let Some(draws) = state.take(settlement.id) else { return };
+    /// Settles a charge while others are open.
+    #[inline(never)]
+    fn settle_other(&mut self, settlement: &Settlement<'_>) {
+        let Some(draws) = self.take(settlement.id) else { return };
+        let (cost, clock) = (settlement.cost, settlement.clock);
+        if !self.close_first(draws, settlement.id, cost, clock, EntryKind::Settlement) {
+            self.settle_draws(draws, settlement);
+        }
+    }
+
+    /// Closes a charge at most at its amount, if it was drawn from the first bucket alone and the time does not matter.
+    /// Most charges are closed so.
+    ///
+    /// Returns true if the charge is closed.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the change would be copied")]
+    fn close_first(
+        &mut self,
+        draws: Draws,
+        id: ChargeId,
+        cost: Credits,
+        clock: &dyn Clock,
+        kind: fn(ChargeId) -> EntryKind,
+    ) -> bool {
+        if cost.get() == draws.amount {
+            return self.model.close_in_full(draws);
+        }
+        let change = self.model.return_to_first(draws, cost, || clock.now().wall(), || kind(id));
+        let is_closed = change.is_some();
+        if let Some(change) = change {
+            self.journal.append(change);
+        }
+        is_closed
+    }
+
+    fn settle_draws(&mut self, draws: Draws, settlement: &Settlement<'_>) {
         if settlement.cost.get() > draws.amount {
-            state.call(settlement.allowance, settlement.clock.now().wall());
-        } else if state.model.has_deadlines() {
-            state.pass(settlement.clock.now().wall());
-        } else if settlement.cost.get() == draws.amount && state.model.close_in_full(draws) {
-            return;
+            self.call(settlement.allowance, settlement.clock.now().wall());
+        } else if self.model.has_deadlines() {
+            self.pass(settlement.clock.now().wall());
         }
         let closing = Closing {
             id: settlement.id,
@@ -207,18 +263,24 @@ impl State {
             overage: settlement.overage,
             expired_refunds: settlement.expired_refunds,
         };
-        state.close(draws, &closing);
+        self.close(draws, &closing);
     }
 
     #[inline]
     pub(super) fn refund(&mut self, refund: &Refund<'_>) {
         let Some(state) = self.known_mut(refund.currency) else { return };
         let Some(draws) = state.take(refund.id) else { return };
-        if state.model.has_deadlines() {
-            state.pass(refund.clock.now().wall());
+        if !state.close_first(draws, refund.id, Credits::ZERO, refund.clock, EntryKind::Refund) {
+            state.refund_draws(draws, refund);
+        }
+    }
+
+    fn refund_draws(&mut self, draws: Draws, refund: &Refund<'_>) {
+        if self.model.has_deadlines() {
+            self.pass(refund.clock.now().wall());
         }
         let closing = Closing { expired_refunds: refund.expired_refunds, ..Closing::refund(refund.id) };
-        state.close(draws, &closing);
+        self.close(draws, &closing);
     }
 
     /// Removes an open charge or a block.
@@ -227,7 +289,6 @@ impl State {
         self.open.take(id).or_else(|| self.take_block(id))
     }
 
-    #[inline]
     pub(super) fn close(&mut self, draws: Draws, closing: &Closing) {
         self.model.close(draws, closing, &mut |change| self.journal.write(change));
     }

@@ -1,11 +1,11 @@
 //! The credits that keys have spent of their budgets.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 
 use foldhash::fast::FixedState;
 
 use crate::account::Grant;
+use crate::amount::ChargeId;
 use crate::clock::Timestamp;
 use crate::credit::BudgetDraw;
 use crate::credit::due::Due;
@@ -16,6 +16,8 @@ use crate::key::KeyId;
 pub(in crate::credit) struct Budgets {
     places: HashMap<KeyId, u32, FixedState>,
     spent: Vec<Spent>,
+    /// The open charges that were drawn from a budget.
+    open: HashMap<ChargeId, BudgetShare, FixedState>,
 }
 
 /// The credits that a key has spent in the current period of its budget.
@@ -33,10 +35,9 @@ struct Spent {
 }
 
 /// The part of a charge that counts against a budget: the place of the key, and the period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::credit) struct BudgetShare {
-    /// The place plus one, so that an optional share takes no more memory.
-    place: NonZeroU32,
+#[derive(Debug, Clone, Copy)]
+struct BudgetShare {
+    place: u32,
     turn: u32,
 }
 
@@ -51,10 +52,11 @@ impl Budgets {
     /// Takes an amount out of a budget, if it fits.
     pub(super) fn draw(
         &mut self,
+        id: ChargeId,
         draw: &BudgetDraw<'_>,
         amount: u64,
         now: Timestamp,
-    ) -> Result<BudgetShare, OverBudget> {
+    ) -> Result<(), OverBudget> {
         let place = self.place(draw, now);
         let Some(spent) = self.spent.get_mut(place as usize) else {
             return Err(OverBudget { left: 0, resets: now });
@@ -67,13 +69,14 @@ impl Budgets {
         }
         spent.amount += amount;
         spent.open += 1;
-        let place = NonZeroU32::MIN.saturating_add(place);
-        Ok(BudgetShare { place, turn: spent.turn })
+        self.open.insert(id, BudgetShare { place, turn: spent.turn });
+        Ok(())
     }
 
     /// Corrects the spent amount by the end of a charge, if its period is still the current one.
-    pub(super) fn close(&mut self, share: BudgetShare, back: u64, more: u64) {
-        let Some(spent) = self.spent.get_mut(share.place.get() as usize - 1) else { return };
+    pub(super) fn close(&mut self, id: ChargeId, back: u64, more: u64) {
+        let Some(share) = self.open.remove(&id) else { return };
+        let Some(spent) = self.spent.get_mut(share.place as usize) else { return };
         spent.open = spent.open.saturating_sub(1);
         if spent.turn == share.turn {
             spent.amount = spent.amount.saturating_sub(back).saturating_add(more);

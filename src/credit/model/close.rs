@@ -1,9 +1,10 @@
 //! The ends of charges: credits that are returned, costs above the charge, and the parts of leased blocks.
 
 use super::draw::{Draws, Spill};
-use super::{Change, Model, find};
+use super::{Change, Held, Model, find};
 use crate::account::{ExpiredRefunds, Overage};
 use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
 use crate::credit::{BucketId, BucketKind, BucketTerms, EntryKind};
 
 /// The end of a charge.
@@ -28,7 +29,6 @@ impl Closing {
 impl Model {
     /// Closes a charge at its cost. Credits are returned in the reverse order of drawing, so that the result is as if only
     /// the cost had been charged. A cost above the charge is drawn like a charge.
-    #[inline]
     pub(in crate::credit) fn close(
         &mut self,
         draws: Draws,
@@ -42,25 +42,58 @@ impl Model {
         } else {
             self.give_back(draws.first(), amount, back, closing, write);
         }
-        if cost > amount || draws.budget().is_some() {
+        if cost > amount || draws.has_budget() {
             self.correct(draws, back, closing, write);
         }
     }
 
-    /// Closes a charge at its full amount, if it was drawn from the first bucket alone. Most charges are closed so.
+    /// Closes a charge at its full amount, if it was drawn from the first bucket alone.
     ///
     /// Returns true if the charge is closed.
     #[inline]
     pub(in crate::credit) fn close_in_full(&mut self, draws: Draws) -> bool {
-        if draws.is_spilled() || draws.is_of_nothing() || draws.budget().is_some() {
-            return false;
-        }
-        let Some(held) = self.buckets.first_mut().filter(|held| held.number == draws.first()) else {
-            return false;
-        };
+        let Some(held) = self.first_of(draws) else { return false };
         held.open = held.open.saturating_sub(draws.amount);
-        self.remove_if_empty(draws.first());
+        let is_empty = held.left == 0;
+        if is_empty {
+            self.remove_if_empty(draws.first());
+        }
         true
+    }
+
+    /// Closes a charge below its amount, if it was drawn from the first bucket alone and the rest can be returned there.
+    /// `now` is asked only if a bucket starts or expires at some time.
+    #[inline]
+    pub(in crate::credit) fn return_to_first(
+        &mut self,
+        draws: Draws,
+        cost: Credits,
+        now: impl FnOnce() -> Timestamp,
+        kind: impl FnOnce() -> EntryKind,
+    ) -> Option<Change> {
+        let back = draws.amount.checked_sub(cost.get())?;
+        if self.unlimited || self.debt() > 0 {
+            return None;
+        }
+        if self.has_deadlines() {
+            let now = now();
+            if now >= self.deadline {
+                return None;
+            }
+            self.seen = now;
+        }
+        let held = self.first_of(draws).filter(|held| !held.expired)?;
+        held.open = held.open.saturating_sub(draws.amount);
+        held.left += back;
+        let (left, label) = (held.left, held.label.clone());
+        self.balance += back;
+        Some(self.change(kind(), label, back.cast_signed(), left))
+    }
+
+    /// Returns the first bucket, if a charge was drawn from it alone.
+    #[inline]
+    fn first_of(&mut self, draws: Draws) -> Option<&mut Held> {
+        self.buckets.first_mut().filter(|held| draws.is_plain() && held.number == draws.first())
     }
 
     /// Returns the draws of a charge from several buckets.
@@ -85,7 +118,6 @@ impl Model {
     }
 
     /// Ends the draw of `drawn` credits from a bucket, of which `back` are returned.
-    #[inline]
     fn give_back(
         &mut self,
         number: u32,
@@ -142,8 +174,8 @@ impl Model {
         let more = closing.cost.get().saturating_sub(draws.amount);
         let charged =
             if self.unlimited || draws.is_of_nothing() { more } else { self.overdraw(more, closing, write) };
-        if let Some(share) = draws.budget() {
-            self.rest().budgets.close(share, back, charged);
+        if draws.has_budget() {
+            self.rest().budgets.close(closing.id, back, charged);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Change, Held, Model};
 use crate::amount::{ChargeId, Credits};
-use crate::credit::model::budget::{BudgetShare, OverBudget};
+use crate::credit::model::budget::OverBudget;
 use crate::credit::{BudgetDraw, EntryKind};
 
 /// The draws of an open charge.
@@ -13,7 +13,8 @@ pub(in crate::credit) struct Draws {
     /// The number of the first bucket.
     bucket: u32,
     source: Source,
-    budget: Option<BudgetShare>,
+    /// True if the charge was also drawn from a budget, which has a [`BudgetShare`] for it.
+    has_budget: bool,
 }
 
 /// The origin of a charge's credits.
@@ -49,8 +50,13 @@ impl Draws {
         self.bucket
     }
 
-    pub(super) fn budget(&self) -> Option<BudgetShare> {
-        self.budget
+    pub(super) fn has_budget(&self) -> bool {
+        self.has_budget
+    }
+
+    /// Returns true for a charge that was drawn from one bucket and from no budget.
+    pub(super) fn is_plain(&self) -> bool {
+        self.source == Source::One && !self.has_budget
     }
 }
 
@@ -58,49 +64,48 @@ impl Model {
     /// Takes the amount of a charge out of a key's budget.
     pub(in crate::credit) fn draw_budget(
         &mut self,
+        id: ChargeId,
         draw: &BudgetDraw<'_>,
         amount: Credits,
-    ) -> Result<BudgetShare, OverBudget> {
+    ) -> Result<(), OverBudget> {
         let now = self.seen;
-        self.rest().budgets.draw(draw, amount.get(), now)
+        self.rest().budgets.draw(id, draw, amount.get(), now)
     }
 
     /// Returns the draws of a charge to an account without limit, which has a budget.
-    pub(in crate::credit) fn charge_nothing(amount: Credits, budget: BudgetShare) -> Draws {
-        Draws { amount: amount.get(), bucket: super::MAIN, source: Source::Nothing, budget: Some(budget) }
+    pub(in crate::credit) fn charge_nothing(amount: Credits) -> Draws {
+        Draws { amount: amount.get(), bucket: super::MAIN, source: Source::Nothing, has_budget: true }
     }
 
-    /// Takes a charge. The balance must cover it.
-    #[inline]
+    /// Takes a charge from the first bucket alone, if it suffices. Most charges are taken so.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the change would be copied")]
+    pub(in crate::credit) fn charge_first(
+        &mut self,
+        id: ChargeId,
+        amount: Credits,
+        has_budget: bool,
+    ) -> Option<(Draws, Change)> {
+        let amount = amount.get();
+        let held = self.buckets.first_mut().filter(|held| held.left >= amount)?;
+        held.left -= amount;
+        held.open += amount;
+        self.balance -= amount;
+        let draws = Draws { amount, bucket: held.number, source: Source::One, has_budget };
+        let (left, label) = (held.left, held.label.clone());
+        Some((draws, self.change(EntryKind::Charge(id), label, -amount.cast_signed(), left)))
+    }
+
+    /// Takes a charge. The balance must cover it. `has_budget` tells that it was drawn from a budget before.
     pub(in crate::credit) fn charge(
         &mut self,
         id: ChargeId,
         amount: Credits,
-        budget: Option<BudgetShare>,
+        has_budget: bool,
         write: &mut impl FnMut(Change),
     ) -> Draws {
         let amount = amount.get();
-        if let Some(held) = self.buckets.first_mut()
-            && held.left >= amount
-        {
-            held.left -= amount;
-            held.open += amount;
-            self.balance -= amount;
-            let (left, label, bucket) = (held.left, held.label.clone(), held.number);
-            self.tell(EntryKind::Charge(id), label, -amount.cast_signed(), left, write);
-            return Draws { amount, bucket, source: Source::One, budget };
-        }
-        self.charge_later_buckets(id, amount, budget, write)
-    }
-
-    fn charge_later_buckets(
-        &mut self,
-        id: ChargeId,
-        amount: u64,
-        budget: Option<BudgetShare>,
-        write: &mut impl FnMut(Change),
-    ) -> Draws {
-        let mut draws = Draws { amount, bucket: super::MAIN, source: Source::Nothing, budget };
+        let mut draws = Draws { amount, bucket: super::MAIN, source: Source::Nothing, has_budget };
         let mut rest = amount;
         let mut place = 0;
         while rest > 0

@@ -318,10 +318,14 @@ impl Model {
         taken
     }
 
-    #[inline]
     fn tell(&self, kind: EntryKind, bucket: Label, amount: i64, left: u64, write: &mut impl FnMut(Change)) {
+        write(self.change(kind, bucket, amount, left));
+    }
+
+    #[inline]
+    fn change(&self, kind: EntryKind, bucket: Label, amount: i64, left: u64) -> Change {
         let balance = self.balance.cast_signed() + self.beside;
-        write(Change { at: self.seen, kind, bucket, amount, left, balance });
+        Change { at: self.seen, kind, bucket, amount, left, balance }
     }
 
     fn plan_deadlines(&mut self, allowance: &Allowance) {

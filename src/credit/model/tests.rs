@@ -29,7 +29,7 @@ fn two_buckets() -> Model {
 #[test]
 fn uncommitted_part_of_the_main_bucket_is_last() {
     let mut model = two_buckets();
-    let draws = model.charge(id(1), Credits::new(25), None, &mut ignore);
+    let draws = model.charge(id(1), Credits::new(25), false, &mut ignore);
     let part = |committed| model.main_part_beyond(draws, id(1), committed);
     assert_eq!([0, 4, 10, 11, 24, 25, 90].map(part), [15, 15, 15, 14, 1, 0, 0]);
 }
@@ -37,7 +37,7 @@ fn uncommitted_part_of_the_main_bucket_is_last() {
 #[test]
 fn charge_writes_a_change_for_each_bucket() {
     let (mut model, mut changes) = (two_buckets(), Vec::new());
-    let _draws = model.charge(id(1), Credits::new(25), None, &mut |change| changes.push(change));
+    let _draws = model.charge(id(1), Credits::new(25), false, &mut |change| changes.push(change));
     let told: Vec<_> = changes.iter().map(|change| (change.amount, change.left, change.balance)).collect();
     assert_eq!(told, [(-10, 0, 20), (-15, 5, 5)]);
     assert_ne!(changes[0].bucket, Label::MAIN);
