@@ -61,7 +61,7 @@ use crate::sql::{Database, carried_through};
 /// # }
 /// use tollgate::account::Allowance;
 /// use tollgate::clock::SystemClock;
-/// use tollgate::credit::{Adjustment, AdjustmentKind, Balance, CreditAdmin, SqlLedger};
+/// use tollgate::credit::{Adjustment, AdjustmentKind, Balance, CreditAdmin, Currency, SqlLedger};
 /// use tollgate::sql::Database;
 /// use tollgate::{Clock, Credits};
 ///
@@ -71,7 +71,7 @@ use crate::sql::{Database, carried_through};
 /// let (acme, none, now) = ("acme".into(), Allowance::None, SystemClock::new().now().wall());
 /// let paid = AdjustmentKind::TopUp(Credits::new(50));
 /// let _ = ledger.adjust(&Adjustment::new("invoice-7".parse()?, &acme, paid, &none, now)).await?;
-/// assert_eq!(ledger.balance_of(&acme, &none, now).await?, Balance::Limited(Credits::new(50)));
+/// assert_eq!(ledger.balance_of(&acme, &Currency::CREDITS, &none, now).await?, Balance::Limited(Credits::new(50)));
 /// assert!(ledger.audit().await?.is_empty());
 /// # for ending in ["", "-wal", "-shm"] {
 /// #     let _ = std::fs::remove_file(format!("{}{ending}", path.display()));

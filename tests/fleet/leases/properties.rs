@@ -129,7 +129,9 @@ impl Run {
         let node = &self.nodes[open.node];
         let closing = match cost {
             Some(cost) => {
-                node.ledger.settle(&crate::support::settlement(&node.account, open.id, Credits::new(cost)))
+                // A direct charge may be settled above its amount, one of a block may not.
+                let cost = Credits::new(cost.min(open.amount));
+                node.ledger.settle(&crate::support::settlement(&node.account, open.id, cost))
             }
             None => node.ledger.refund(&crate::support::refund(&node.account, open.id)),
         };
