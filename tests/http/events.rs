@@ -10,13 +10,13 @@ use actix_web::{App, HttpResponse, web};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
-use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::credit::{Charge, Charged, Refund, Settlement};
 use tollgate::gate::ResponseBytes;
 use tollgate::respond::RequestIds;
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::DecisionOutcome;
 use tollgate::{
-    Account, CreditLedger, Credits, DenialKind, Gate, MemoryLedger, Rule, StoreFuture, TollgateLayer,
+    CreditLedger, Credits, DenialKind, Gate, MemoryLedger, Rule, StoreFuture, TollgateLayer,
     TollgateTransform,
 };
 use tower::{Layer, ServiceExt};
@@ -121,12 +121,12 @@ impl CreditLedger for Unsettling {
         self.0.charge(charge)
     }
 
-    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+    fn settle(&self, _: &Settlement<'_>) -> StoreFuture<()> {
         StoreFuture::boxed(async { panic!("the ledger is broken") })
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.0.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.0.refund(refund)
     }
 }
 

@@ -137,12 +137,11 @@ impl MemoryLedger {
     #[inline]
     fn with<R>(&self, account: &Account, work: impl FnOnce(&mut State) -> R) -> R {
         let mut found;
-        let mut account_balance = match account.state().get::<AccountBalance>(self.owner) {
-            Some(attached) => attached,
-            None => {
-                found = self.attach(account);
-                &found
-            }
+        let mut account_balance = if let Some(attached) = account.state().get::<AccountBalance>(self.owner) {
+            attached
+        } else {
+            found = self.attach(account);
+            &found
         };
         loop {
             let mut state = account_balance.lock();

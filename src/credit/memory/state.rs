@@ -173,8 +173,8 @@ impl State {
         }
         let has_budget = charge.budget.is_some();
         let draws = match self.model.charge_first(charge.id, charge.amount, has_budget) {
-            Some((draws, change)) => {
-                self.journal.append(change);
+            Some((draws, taken)) => {
+                self.journal.append(taken);
                 draws
             }
             None => self.charge_several(charge),

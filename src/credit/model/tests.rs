@@ -18,8 +18,7 @@ fn id(number: u128) -> ChargeId {
 fn two_buckets() -> Model {
     let mut model = Model::new();
     model.open_with(Credits::new(20), NOW, &mut ignore);
-    let mut terms = BucketTerms::default();
-    terms.priority = 7;
+    let terms = BucketTerms { priority: 7, ..BucketTerms::default() };
     let kind = AdjustmentKind::TopUpInto { amount: Credits::new(10), terms };
     let made = model.adjust(&kind, &"a".parse().unwrap(), &Allowance::None, &mut ignore);
     assert!(matches!(made, Adjusted::Done { .. }), "{made:?}");
