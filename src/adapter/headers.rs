@@ -16,7 +16,7 @@ use crate::respond::{AnswerHeaders, RequestCredits, RequestId, limit_headers};
 pub(super) fn prepare_request<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
     let source = admission.entry().map(|entry| entry.source);
     let taken = source.and_then(|at| core.take_key(|| RequestView::of(request), at));
-    if let Some(id) = core.id_to_remove(&RequestView::of(request), source) {
+    if let Some(id) = core.id_to_remove(|| RequestView::of(request), source) {
         request.headers_mut().remove(id);
     }
     for source in &core.sources {

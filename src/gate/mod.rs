@@ -430,16 +430,16 @@ impl Core {
 
     /// Returns the header of the request's id, if the client's id must be removed together with the key: a gate further in,
     /// which does not see the key, would record a part of it.
-    pub(crate) fn id_to_remove(
+    #[inline]
+    pub(crate) fn id_to_remove<'v>(
         &self,
-        view: &RequestView<'_>,
+        view: impl FnOnce() -> RequestView<'v>,
         source: Option<usize>,
     ) -> Option<&http::HeaderName> {
-        let in_query =
-            source.and_then(|at| self.sources.get(at)).is_some_and(|source| source.parameter().is_some());
-        let removes = (self.strip_headers || in_query)
-            && self.request_ids.bears_key(view, &self.formats, &self.sources);
-        removes.then(|| self.request_ids.header())
+        let source = self.sources.get(source?)?;
+        let is_removed = self.strip_headers || source.parameter().is_some();
+        let bears_key = || self.request_ids.bears_key(&view(), &self.formats, &self.sources);
+        (is_removed && bears_key()).then(|| self.request_ids.header())
     }
 
     /// Returns the data of a denied request for its response. `path` is the path as it was sent.

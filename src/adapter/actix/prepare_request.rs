@@ -23,7 +23,7 @@ pub(super) fn prepare_request(request: &mut ServiceRequest, admission: &Admissio
     });
     let id_to_remove = {
         let request_with_gate = RequestWithGate { request, front };
-        core.id_to_remove(&request_with_gate.view(), source).and_then(convert::name)
+        core.id_to_remove(|| request_with_gate.view(), source).and_then(convert::name)
     };
     if let Some(id) = id_to_remove {
         request.headers_mut().remove(id);
