@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tollgate::adapter::Peer;
 use tollgate::credit::{AdjustmentId, Balance};
 use tollgate::gate::Outcome;
 use tollgate::manage::KeyChange;
@@ -389,6 +390,23 @@ async fn alert_names_the_rule_of_the_quota() {
     assert_eq!(told.len(), 1);
     let text = serde_json::to_string(&told[0]).unwrap();
     assert!(text.contains("/limited"), "{text}");
+}
+
+/// A network has no owner who could be told.
+#[tokio::test]
+async fn networks_raise_no_alert() {
+    let rule = "[[rules]]\nroute = '/limited'\nquotas = [{ quota = '10 per day', counts = 'network' }, \
+                { quota = '10 per hour', counts = 'account' }]\n";
+    let node = Node::new(&format!("{rule}[[alerts]]\nwhen = {{ quota_above = '50%' }}\n"));
+    let key = node.key("bob").await;
+    for _ in 0..10 {
+        let request = http::Request::get("/limited").header("X-API-Key", key.secret());
+        let request = request.extension(Peer([192, 0, 2, 7].into())).body(()).unwrap();
+        node.gate.admit(&tollgate::RequestView::of(&request)).await.unwrap();
+    }
+    let told = node.told().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].quota.as_deref(), Some("hour"), "that of the account");
 }
 
 /// A node that limits by its share of a quota: 1 of 100 requests is no use above 70%.

@@ -7,6 +7,7 @@ mod fixture;
 mod limits;
 mod refused;
 mod rules;
+mod seller;
 mod switches;
 mod unknown_references;
 

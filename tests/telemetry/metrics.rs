@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::Request;
 use tokio::sync::broadcast;
+use tollgate::account::{NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::adapter::Peer;
 use tollgate::credit::{Charge, Charged, LeaseTerms, LeasedLedger, Refund, Settlement};
 use tollgate::gate::{AttemptLimit, Outcome};
@@ -20,8 +21,8 @@ use tollgate::store::{CachedStore, Change, InvalidationBus, InvalidationSink};
 use tollgate::telemetry::EventChannel;
 use tollgate::usage::UsageOptions;
 use tollgate::{
-    CreditLedger, Credits, Gate, KeyRecord, KeyStore, ManualClock, MemoryLedger, RequestView, Rule,
-    StoreError, StoreFuture,
+    CreditLedger, Credits, Gate, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryLimiter, RequestView,
+    Rule, StoreError, StoreFuture,
 };
 
 use crate::recorder::Metrics;
@@ -443,6 +444,37 @@ async fn folded_requests_are_counted() {
         let folded = i64::try_from(usage.status().folded).unwrap();
         assert_eq!(metrics.value("tollgate_usage_folded_total"), folded);
     }
+}
+
+/// A limiter with a place for 64 networks.
+#[tokio::test]
+async fn networks_forgotten_by_quotas_are_counted() {
+    const FORGOTTEN: &str = "tollgate_networks_forgotten_total{of=\"windows\"}";
+    let metrics = Metrics::default();
+    let _installed = metrics.install();
+    let world = World::new().with_limiter(MemoryLimiter::new().with_network_capacity(64));
+    let mut rule = Rule::new("GET /status").unwrap();
+    rule.public = true;
+    let quota: QuotaPolicy = "2 per minute".parse().unwrap();
+    rule.quotas.push(QuotaRef::Policy(quota.counting(QuotaScope::Network(NetworkCut::default()))));
+    let gate = world.kwery().rule(rule).build().unwrap();
+    let mut request = without_key("GET /status").body(()).unwrap();
+    let mut ask = async |address: u32| {
+        request.extensions_mut().insert(Peer(Ipv4Addr::from_bits(address).into()));
+        assert!(gate.admit(&RequestView::of(&request)).await.is_ok());
+    };
+    ask(1).await;
+    assert_eq!(metrics.value(FORGOTTEN), 0);
+    for address in 1..=200 {
+        ask(address).await;
+    }
+    // At least 136 of the 200 networks have no place.
+    assert!(metrics.value(FORGOTTEN) >= 136, "{}", metrics.value(FORGOTTEN));
+    // A network whose window is full again is not forgotten.
+    world.clock.advance(Duration::from_mins(1));
+    let before = metrics.value(FORGOTTEN);
+    ask(201).await;
+    assert_eq!(metrics.value(FORGOTTEN), before);
 }
 
 #[tokio::test]
