@@ -8,8 +8,9 @@ local function text_of(number)
   return ('%.0f'):format(number)
 end
 
-local function hold(key, now, id)
-  redis.call('ZADD', key, text_of(now + ARGV[1] * 1000), id)
+-- Returns the time at which a slot expires that is given or renewed now.
+local function expiry()
+  return text_of(clock() + ARGV[1] * 1000)
 end
 
 -- Lets the set expire with its last slot. Another node may have a longer lifetime.
@@ -20,14 +21,14 @@ end
 -- Takes a slot of every limit, or of none. KEYS are the sets of the limits. ARGV[2] is the id of the request, and the number
 -- of slots of each limit follows. Returns 0, or the place of the first limit that has no slot, counted from 1.
 local function acquire()
-  local now = clock()
+  local now, expires = clock(), expiry()
   local first, last = '(' .. text_of(now), text_of(now + LONGEST)
   -- All sets are read before the first write, which a server without memory refuses.
   for i, key in ipairs(KEYS) do
     if redis.call('ZCOUNT', key, first, last) >= tonumber(ARGV[i + 2]) then return i end
   end
   for _, key in ipairs(KEYS) do
-    hold(key, now, ARGV[2])
+    redis.call('ZADD', key, expires, ARGV[2])
     redis.call('ZREMRANGEBYSCORE', key, '-inf', text_of(now))
     redis.call('ZREMRANGEBYSCORE', key, '(' .. last, '+inf')
     keep_set(key)
@@ -38,12 +39,16 @@ end
 -- Renews slots of the set KEYS[1]. ARGV[2] is `renew`, or `restore` to add slots that the set has not any more. The ids of
 -- the requests follow. Returns the places of those that the set has not, counted from 0.
 local function renew()
-  local key, now, lost = KEYS[1], clock(), {}
+  local key, expires, slots, lost = KEYS[1], expiry(), {}, {}
   for i = 3, #ARGV do
-    if ARGV[2] == 'restore' or redis.call('ZSCORE', key, ARGV[i]) then
-      hold(key, now, ARGV[i])
-    else
-      lost[#lost + 1] = i - 3
+    slots[#slots + 1] = expires
+    slots[#slots + 1] = ARGV[i]
+  end
+  if ARGV[2] == 'restore' then
+    redis.call('ZADD', key, unpack(slots))
+  elseif redis.call('ZADD', key, 'XX', 'CH', unpack(slots)) < #ARGV - 2 then
+    for i = 3, #ARGV do
+      if not redis.call('ZSCORE', key, ARGV[i]) then lost[#lost + 1] = i - 3 end
     end
   end
   keep_set(key)

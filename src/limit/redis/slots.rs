@@ -4,7 +4,6 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -55,7 +54,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The script has the same number.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// The maximum number of slots that one call renews.
+/// The maximum number of slots that one call renews: a call takes about a millisecond of the server's time.
 const SLOTS_AT_ONCE: usize = 500;
 
 /// The maximum number of calls that renew at the same time.
@@ -217,12 +216,6 @@ impl HeldSlots {
     fn held_and_ended(&self, ids: Vec<SlotId>) -> (Vec<SlotId>, Vec<SlotId>) {
         let state = self.state();
         ids.into_iter().partition(|id| state.held.contains_key(id))
-    }
-}
-
-impl fmt::Debug for HeldSlots {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeldSlots").field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::account::{NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{
+    InFlightLimit, InFlightLimits, NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas,
+};
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, LimitDecision, LocalFallback, LocalShare};
+use tollgate::limit::{Acquire, Acquired, Draw, LimitDecision, LocalFallback, LocalShare, SlotId};
 use tollgate::{Account, Clock, KeyId, KeyRecord, ManualClock, MemoryLimiter, RateLimiter, StoreFuture};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
@@ -219,4 +221,41 @@ async fn timed_out_draw_is_denied_and_not_retried() {
     server.set(Fault::None);
     let window_statuses = limiter.peek(&Draw::new(&record, &quotas, clock.now())).await.unwrap();
     assert_eq!(window_statuses[0].remaining, 2, "one cell is spent, not two");
+}
+
+/// Calls for slots have a time limit. A release goes to the limiter that gave the slots, also while the circuit is open.
+#[tokio::test(start_paused = true)]
+async fn slots_are_released_where_they_were_given() {
+    let (server, clock) = (Remote::new(Arc::new(MemoryLimiter::new())), TokioClock::new());
+    let mut terms = GuardLimits::default();
+    (terms.failures, terms.cooldown) = (2, Duration::from_hours(1));
+    let guarded = Resilient::with_clock(server.clone(), terms, clock.clone());
+    let limiter = LocalFallback::new(guarded, LocalShare::new(of(2)));
+    let (record, limits) = (record(), InFlightLimits::new([InFlightLimit::new(4).unwrap()]));
+    let call = |number| Acquire::new(SlotId::from_bytes([number; 16]), &record, &limits, clock.now());
+    let held = |local| Acquired::Held { local };
+    assert_eq!(limiter.acquire(&call(1)).await.unwrap(), held(false));
+    assert_eq!(limiter.acquire(&call(2)).await.unwrap(), held(false));
+    server.set(Fault::Hung);
+    let begun = tokio::time::Instant::now();
+    for number in [3, 4] {
+        assert_eq!(limiter.acquire(&call(number)).await.unwrap(), held(true));
+    }
+    assert_eq!(begun.elapsed(), Duration::from_secs(2), "each waited for a second");
+    assert!(limiter.is_failing());
+    assert_eq!(limiter.acquire(&call(5)).await.unwrap(), Acquired::Full { limit: 0 }, "the share is 2");
+    let asked = server.asked();
+    limiter.release(&call(3).held_locally(true)).await.unwrap();
+    assert_eq!((limiter.acquire(&call(6)).await.unwrap(), server.asked()), (held(true), asked));
+    assert!(limiter.release(&call(1)).await.unwrap_err().is_timeout());
+    assert_eq!((begun.elapsed(), server.asked()), (Duration::from_secs(3), asked + 1));
+    assert_eq!(limiter.acquire(&call(7)).await.unwrap(), Acquired::Full { limit: 0 }, "the share stays full");
+    server.set(Fault::None);
+    limiter.release(&call(2)).await.unwrap();
+    tokio::time::advance(Duration::from_hours(1)).await;
+    // The release that was not answered was not made.
+    for number in 8..11 {
+        assert_eq!(limiter.acquire(&call(number)).await.unwrap(), held(false));
+    }
+    assert_eq!(limiter.acquire(&call(11)).await.unwrap(), Acquired::Full { limit: 0 });
 }
