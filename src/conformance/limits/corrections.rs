@@ -96,6 +96,7 @@ async fn a_correction_may_owe(limiter: Limiter) -> Verdict {
 
 async fn a_correction_owes_no_more_than_the_capacity(limiter: Limiter) -> Verdict {
     for caller in callers(&limiter, 6, MINUTE)? {
+        same("how many of 1 are admitted", caller.admitted(1).await?, 1)?;
         for _ in 0..3 {
             caller.weighing(1).correct(u32::MAX, Duration::ZERO).await?;
         }

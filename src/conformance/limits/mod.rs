@@ -15,6 +15,7 @@ mod weights;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::account::{Account, QuotaPolicy, QuotaScope, Quotas};
@@ -59,6 +60,8 @@ struct TestKey {
     quotas: Arc<Quotas>,
     weight: NonZeroU32,
     now: Now,
+    /// True if a node's own share admitted the last draw.
+    is_local: Arc<AtomicBool>,
 }
 
 impl TestKey {
@@ -72,7 +75,8 @@ impl TestKey {
         let key = Arc::new(fresh::key(&Arc::new(fresh::account())));
         let now = Now::new(fresh::now(), HOUR);
         let (quotas, weight) = (Arc::new(Quotas::new(policies)), NonZeroU32::MIN);
-        Self { limiter, key, is_keyless: false, address: None, quotas, weight, now }
+        let is_local = Arc::default();
+        Self { limiter, key, is_keyless: false, address: None, quotas, weight, now, is_local }
     }
 
     /// Returns another key with the same quotas.
@@ -119,7 +123,8 @@ impl TestKey {
 
     /// Corrects a draw that was admitted `elapsed` ago to the weight `actual`.
     fn correct(&self, actual: u32, elapsed: Duration) -> StoreFuture<()> {
-        self.limiter.correct(&Correction::new(self.request(), actual, elapsed))
+        let correction = Correction::new(self.request(), actual, elapsed);
+        self.limiter.correct(&correction.admitted_locally(self.is_local.load(Ordering::Relaxed)))
     }
 
     fn peek(&self) -> StoreFuture<Vec<WindowStatus>> {
@@ -130,7 +135,10 @@ impl TestKey {
     async fn admitted(&self, draws: usize) -> Result<usize, Fault> {
         let mut admitted = 0;
         for _ in 0..draws {
-            admitted += usize::from(matches!(self.draw().await?, LimitDecision::Within(_)));
+            if let LimitDecision::Within(window_status) = self.draw().await? {
+                self.is_local.store(window_status.limit().is_some(), Ordering::Relaxed);
+                admitted += 1;
+            }
         }
         Ok(admitted)
     }

@@ -229,7 +229,7 @@ async fn slots_are_released_where_they_were_given() {
     let (server, clock) = (Remote::new(Arc::new(MemoryLimiter::new())), TokioClock::new());
     let mut terms = GuardLimits::default();
     (terms.failures, terms.cooldown) = (2, Duration::from_hours(1));
-    let guarded = Resilient::with_clock(server.clone(), terms, clock.clone());
+    let guarded = Resilient::with_clock(server.clone(), terms, clock);
     let limiter = LocalFallback::new(guarded, LocalShare::new(of(2)));
     let (record, limits) = (record(), InFlightLimits::new([InFlightLimit::new(4).unwrap()]));
     let call = |number| Acquire::new(SlotId::from_bytes([number; 16]), &record, &limits, clock.now());
