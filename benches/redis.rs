@@ -6,6 +6,8 @@
 //!
 //! - throughput: draws by 256 tasks, compared in alternate rounds with `redis-benchmark`, with the same script and the same
 //!   number of calls in flight;
+//! - windows: draws from the two windows of a plan, compared in alternate rounds with draws from five windows: those of the
+//!   plan, two of a rule and one of a network;
 //! - latency: admissions by one task that only draw, compared in alternate rounds with admissions that draw and charge in one
 //!   call.
 //!
@@ -23,7 +25,9 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 use services::redis::Redis;
-use tollgate::account::{Allowance, Grant, GrantPeriod, QuotaPolicy, Quotas};
+use tollgate::account::{
+    Allowance, Grant, GrantPeriod, NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas,
+};
 use tollgate::clock::SystemClock;
 use tollgate::credit::RedisLedger;
 use tollgate::key::{KeyHasher, Length};
@@ -42,6 +46,9 @@ const ROUNDS: usize = 7;
 
 /// Numbers of connections of `redis-benchmark` and of calls in flight on each: their product is the number of tasks.
 const SHAPES: [(u32, u32); 3] = [(1, 256), (4, 64), (8, 32)];
+
+/// The address of the client.
+const CLIENT: [u8; 4] = [192, 0, 2, 7];
 
 /// The limiter's script, as the limiter loads it.
 const SCRIPT: &str = concat!(
@@ -63,6 +70,7 @@ fn main() {
     let Some(redis) = Redis::start() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     throughput(&redis, &runtime);
+    windows(&redis, &runtime);
     runtime.block_on(latency(&redis));
 }
 
@@ -86,7 +94,8 @@ fn throughput(redis: &Redis, runtime: &tokio::runtime::Runtime) {
     let limiter = Arc::new(RedisLimiter::new(server(redis)));
     let sha = redis.say(&["SCRIPT", "LOAD", SCRIPT]).lines().last().unwrap().to_owned();
     redis.say(&["SCRIPT", "FLUSH"]);
-    runtime.block_on(draws(&limiter, TASKS));
+    let quotas = Arc::new(quotas());
+    runtime.block_on(draws(&limiter, &quotas, TASKS));
     assert_eq!(redis.say(&["SCRIPT", "EXISTS", &sha]), "*1\r\n:1", "the limiter runs this script");
     println!("draws per second, {TASKS} in flight; redis-benchmark with the same script, in three shapes");
     let (mut ours, mut theirs) = (Vec::new(), SHAPES.map(|_| Vec::new()));
@@ -95,7 +104,7 @@ fn throughput(redis: &Redis, runtime: &tokio::runtime::Runtime) {
             reached.push(benchmark(redis, &sha, *shape));
         }
         let start = Instant::now();
-        runtime.block_on(draws(&limiter, CALLS));
+        runtime.block_on(draws(&limiter, &quotas, CALLS));
         ours.push(CALLS as f64 / start.elapsed().as_secs_f64());
         let latest = theirs.each_ref().map(|reached| reached[reached.len() - 1].round());
         println!("  ours {:>9.0}   redis-benchmark {latest:?}", ours[ours.len() - 1]);
@@ -107,16 +116,16 @@ fn throughput(redis: &Redis, runtime: &tokio::runtime::Runtime) {
     );
 }
 
-async fn draws(limiter: &Arc<RedisLimiter>, calls: u64) {
+async fn draws(limiter: &Arc<RedisLimiter>, quotas: &Arc<Quotas>, calls: u64) {
     let left = Arc::new(AtomicU64::new(calls));
-    let quotas = Arc::new(quotas());
     let task = |_| {
-        let (limiter, left, quotas) = (Arc::clone(limiter), Arc::clone(&left), Arc::clone(&quotas));
+        let (limiter, left, quotas) = (Arc::clone(limiter), Arc::clone(&left), Arc::clone(quotas));
         tokio::spawn(async move {
             let (record, now) = (record("acme"), SystemClock::new().now());
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
             {
-                let drawn = limiter.draw(&Draw::new(&record, &quotas, now)).await.unwrap();
+                let draw = Draw::new(&record, &quotas, now).from_address(CLIENT.into());
+                let drawn = limiter.draw(&draw).await.unwrap();
                 assert!(matches!(drawn, LimitDecision::Within(_)));
             }
         })
@@ -126,13 +135,71 @@ async fn draws(limiter: &Arc<RedisLimiter>, calls: u64) {
     }
 }
 
+/// Quotas that admit all requests of this bench. A window is refilled more slowly than requests are made, so that it is
+/// stored in Redis.
+fn plan_and_rule() -> [Arc<Quotas>; 2] {
+    let quota = |text: &str| text.parse::<QuotaPolicy>().unwrap();
+    let plan = || Quotas::new(["3600000 per hour", "40000000 per day"].map(quota));
+    let network = quota("3000000 per hour").counting(QuotaScope::Network(NetworkCut::default()));
+    let rule = [quota("2400000 per hour"), quota("20000000 per day"), network];
+    let both = plan().beside(QuotaOrigin::Rule("POST /v1/backtests".into()), rule);
+    [Arc::new(plan()), Arc::new(both)]
+}
+
+/// Returns the time of a draw whose answer has the state of every window.
+async fn draw(limiter: &RedisLimiter, record: &KeyRecord, quotas: &Quotas) -> f64 {
+    let draw = Draw::new(record, quotas, SystemClock::new().now());
+    let draw = draw.from_address(CLIENT.into()).telling_every_window(true);
+    let start = Instant::now();
+    let LimitDecision::Within(window_status) = limiter.draw(&draw).await.unwrap() else {
+        panic!("a quota is too small for this bench")
+    };
+    assert_eq!(window_status.all.len(), quotas.policies().count());
+    start.elapsed().as_secs_f64()
+}
+
+fn windows(redis: &Redis, runtime: &tokio::runtime::Runtime) {
+    let limiter = Arc::new(RedisLimiter::new(server(redis)));
+    let [two, five] = plan_and_rule();
+    let records = [record("two"), record("five")];
+    println!(
+        "draws from two windows and from five: p50 at one task, and draws per second, {TASKS} in flight"
+    );
+    let mut ratios = Vec::new();
+    for _ in 0..ROUNDS {
+        let (mut of_two, mut of_five) = (Vec::new(), Vec::new());
+        runtime.block_on(async {
+            for _ in 0..SAMPLES {
+                of_two.push(draw(&limiter, &records[0], &two).await);
+                of_five.push(draw(&limiter, &records[1], &five).await);
+            }
+        });
+        let (of_two, of_five) = (median(&mut of_two), median(&mut of_five));
+        ratios.push(of_five / of_two);
+        let rates = [&two, &five].map(|quotas| {
+            let start = Instant::now();
+            runtime.block_on(draws(&limiter, quotas, CALLS));
+            CALLS as f64 / start.elapsed().as_secs_f64()
+        });
+        println!(
+            "  two {:>6.1} us   five {:>6.1} us   ratio {:.3}   two {:>6.0}/s   five {:>6.0}/s",
+            of_two * 1e6,
+            of_five * 1e6,
+            of_five / of_two,
+            rates[0],
+            rates[1],
+        );
+    }
+    println!("  median ratio {:.3} (the target is at most 1.35)", median(&mut ratios));
+}
+
 /// Measures the rate of `redis-benchmark` with this many connections and this many calls in flight on each.
 fn benchmark(redis: &Redis, sha: &str, (connections, pipeline): (u32, u32)) -> f64 {
     let key = "acme:{a:acme}:limit:07070707-0707-0707-0707-070707070707:86400000000000:day";
     let said = Command::new("redis-benchmark")
         .args(["-p", &redis.port().to_string(), "-q", "-n", &CALLS.to_string()])
         .args(["-c", &connections.to_string(), "-P", &pipeline.to_string()])
-        .args(["EVALSHA", sha, "1", key, "21600", "4000000000", "4000000000"])
+        .args(["EVALSHA", sha, "1", key, "21600", "4000000000", "4000000000", "1"])
         .output()
         .unwrap_or_else(|error| panic!("redis-benchmark is not on the PATH: {error}"));
     let said = String::from_utf8(said.stdout).unwrap();

@@ -174,7 +174,7 @@ impl<'a> Draw<'a> {
         self
     }
 
-    /// Requests the state of every window. A limiter may need a second round trip for that.
+    /// Requests the state of every window with the result of the draw.
     #[must_use]
     #[inline]
     pub fn telling_every_window(mut self, every_window: bool) -> Self {

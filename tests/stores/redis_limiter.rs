@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use services::redis::Redis;
-use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas, WindowStatus};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::key::KeyHasher;
 use tollgate::limit::{Draw, LimitDecision, RedisLimiter};
@@ -121,6 +121,37 @@ async fn refused_window_spends_no_other_window() {
         assert!(admits(&limiter, &key, &alone).await);
     }
     assert!(!admits(&limiter, &key, &alone).await);
+}
+
+/// Quotas of a plan, of a rule and of a network, with the state of each window in the result of a draw.
+#[tokio::test]
+async fn every_window_needs_no_second_call() {
+    let Some(redis) = Redis::start() else { return };
+    let (limiter, key) = (node(&redis), record(1, "acme"));
+    let network = per_hour(5, QuotaScope::Network(NetworkCut::default()));
+    let quotas = Quotas::new([per_hour(9, QuotaScope::Key), per_hour(8, QuotaScope::Account)])
+        .beside(QuotaOrigin::Rule("POST /v1/backtests".into()), [per_hour(7, QuotaScope::Key), network])
+        .beside(QuotaOrigin::Shared("backtests".into()), [per_hour(6, QuotaScope::Key).in_any_window()]);
+    let draw = Draw::new(&key, &quotas, now()).from_address([192, 0, 2, 7].into()).telling_every_window(true);
+    let left = |all: &[WindowStatus]| all.iter().map(|window| window.remaining).collect::<Vec<_>>();
+    // The first call loads the script.
+    assert!(matches!(limiter.draw(&draw).await.unwrap(), LimitDecision::Within(_)));
+    redis.say(&["CONFIG", "RESETSTAT"]);
+    for taken in 2..=5 {
+        let LimitDecision::Within(window_status) = limiter.draw(&draw).await.unwrap() else {
+            panic!("refused")
+        };
+        assert_eq!(window_status.remaining, 5 - taken);
+        assert_eq!(left(&window_status.all), [9 - taken, 7 - taken, 6 - taken, 8 - taken, 5 - taken]);
+    }
+    let LimitDecision::Exceeded { window_status, .. } = limiter.draw(&draw).await.unwrap() else {
+        panic!("admitted")
+    };
+    assert_eq!(left(&window_status.all), [4, 2, 1, 3, 0], "a refused draw takes nothing");
+    let stats = redis.say(&["INFO", "commandstats"]);
+    assert!(stats.contains("cmdstat_evalsha:calls=5,"), "{stats}");
+    assert!(stats.contains("cmdstat_mget:calls=5,") && !stats.contains("cmdstat_get:"), "{stats}");
+    assert_eq!(left(&limiter.peek(&draw).await.unwrap()), left(&window_status.all));
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 -- Changes the units that a draw took. ARGV has the values of the draw, then the actual weight, and the microseconds since
 -- the draw.
 
--- Returns the text of a bucket after the change, and the time until it is full. It owes at most its capacity. Cells that were
--- refilled since the draw are not given back.
-local function corrected_bucket(key, now, refill, capacity, quota, units, actual, elapsed)
-  local windows, own = aheads_of(key, now, refill), nil
+-- Changes the windows under a key. They owe at most their capacity. Units that were refilled since the draw are not given
+-- back.
+local function correct_buckets(windows, refill, capacity, quota, units, actual, elapsed)
+  local own
   for _, window in ipairs(windows) do
     if window[2] == refill then own = window end
   end
@@ -14,51 +14,41 @@ local function corrected_bucket(key, now, refill, capacity, quota, units, actual
       table.insert(windows, 1, own)
       join_most(windows)
     end
-    local full = refill * capacity
-    local more = math.min(actual - units, 2 * capacity) * refill
-    own[1] = math.max(own[1], math.min(own[1] + more, 2 * full))
+    local more = min(actual - units, 2 * capacity) * refill
+    own[1] = max(own[1], min(own[1] + more, 2 * refill * capacity))
   elseif own then
-    local fewer = math.max((units - actual) * refill - elapsed * 1000, 0)
-    own[1] = math.max(own[1] - fewer, 0)
+    local fewer = max((units - actual) * refill - elapsed * 1000, 0)
+    own[1] = max(own[1] - fewer, 0)
   end
-  local kept = {}
-  for _, window in ipairs(windows) do
-    if window[1] > 0 then kept[#kept + 1] = window end
+  for i = #windows, 1, -1 do
+    if windows[i][1] == 0 then table.remove(windows, i) end
   end
-  if #kept == 0 then return false, 0 end
-  local _, longest = left_of(kept, capacity)
-  return text_of_buckets(kept, now), longest
 end
 
--- Returns the same for a strict window. The oldest places are given back first. It counts at most twice its quota.
-local function corrected_log(key, now, window, quota, units, actual, elapsed)
-  local log, used = log_of(key, now, window)
+-- Changes a strict window. The oldest places are given back first. It counts at most twice its quota.
+local function correct_log(log, now, window, quota, units, actual, elapsed)
   if actual > units then
-    local more = math.min(actual - units, math.max(2 * quota - used, 0))
+    local more = min(actual - units, max(2 * quota - log.used, 0))
     if more > 0 then add_to(log, now, window, quota, more) end
   elseif elapsed < window then
     local fewer = units - actual
     while log[1] and fewer > 0 do
-      local back = math.min(log[1][2], fewer)
-      log[1][2], fewer = log[1][2] - back, fewer - back
+      local back = min(log[1][2], fewer)
+      log[1][2], log.used, fewer = log[1][2] - back, log.used - back, fewer - back
       if log[1][2] == 0 then table.remove(log, 1) end
     end
   end
-  if #log == 0 then return false, 0 end
-  return text_of(log), log[#log][1] + window - now
 end
 
-local now, texts, aheads = clock(), {}, {}
+local now = clock()
 local actual, elapsed = tonumber(ARGV[VALUES * #KEYS + 1]), tonumber(ARGV[VALUES * #KEYS + 2])
-for i, key in ipairs(KEYS) do
-  local pace, capacity, quota, units = terms_of(i)
+for i, window in ipairs(read(#KEYS, now)) do
+  local pace, capacity, quota, units, counted = unpack(window, 1, 5)
   if pace > 0 then
-    texts[i], aheads[i] = corrected_bucket(key, now, pace, capacity, quota, units, actual, elapsed)
+    correct_buckets(counted, pace, capacity, quota, units, actual, elapsed)
   else
-    texts[i], aheads[i] = corrected_log(key, now, -pace, quota, units, actual, elapsed)
+    correct_log(counted, now, -pace, quota, units, actual, elapsed)
   end
-end
-for i, key in ipairs(KEYS) do
-  if texts[i] then keep(key, texts[i], aheads[i]) else redis.call('DEL', key) end
+  if counted[1] then store(KEYS[i], window, now) else redis.call('DEL', KEYS[i]) end
 end
 return 0

@@ -20,15 +20,12 @@ use crate::limit::{Acquire, Acquired, Caller, Correction, Draw, LimitDecision, R
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
-/// A rate limiter in Redis. One script tests and draws all windows of a draw in one round trip. It uses the server's
-/// time, so that the clocks of the calling machines do not matter.
+/// A rate limiter in Redis. One script tests and draws all windows of a draw in one round trip, and returns the state of
+/// each. It uses the server's time, so that the clocks of the calling machines do not matter.
 ///
 /// A gate whose limiter and [`RedisLedger`](crate::credit::RedisLedger) use clones of one [`RedisServer`] draws and
 /// charges in one round trip, where the credits check directly follows the rate limits. In a wrapper such as
 /// [`Resilient`](crate::guard::Resilient), each makes its own round trip.
-///
-/// Limit headers for a key with several windows need a second round trip
-/// ([`GateBuilder::limit_headers`](crate::gate::GateBuilder::limit_headers)).
 ///
 /// The state of a window expires once the window is full. The state of a strict window is a log of up to 17 times. The
 /// server's clock shows microseconds, and refills are counted in nanoseconds. The refill of a window of more than 30
@@ -107,9 +104,11 @@ impl Scripts {
     }
 }
 
-/// A script's answer to a draw: the time to wait; then, for the window that decides, its index, the number of units that it
-/// has left, the microseconds until it is full, and those until it has one more unit.
-pub(crate) type DrawReply = (u64, usize, u32, u64, u64);
+/// A script's answer to a draw: the time to wait, the index of the window that decides, and the state of each window.
+pub(crate) type DrawReply = (u64, usize, Vec<WindowReply>);
+
+/// The number of units that a window has left, the microseconds until it is full, and those until it has one more unit.
+pub(crate) type WindowReply = (u32, u64, u64);
 
 impl RedisLimiter {
     /// Creates a limiter on this server.
@@ -244,12 +243,20 @@ fn terms_of(policy: &QuotaPolicy, weight: NonZeroU32) -> [String; 4] {
     [pace(policy), policy.capacity().to_string(), policy.quota().to_string(), units.to_string()]
 }
 
-pub(crate) fn quota((wait, place, remaining, ahead, next): DrawReply) -> LimitDecision {
-    let window_status = window_status(place, remaining, ahead, next);
-    match wait {
+/// Returns the result of a draw, with the state of every window if the draw requests it.
+pub(crate) fn decision(
+    (wait, place, windows): DrawReply,
+    every_window: bool,
+) -> Result<LimitDecision, StoreError> {
+    let all = window_statuses(windows);
+    let Some(window_status) = all.get(place).cloned() else {
+        return Err(StoreError::corrupt("Redis did not return the window that decides"));
+    };
+    let decision = match wait {
         0 => LimitDecision::Within(window_status),
         _ => LimitDecision::Exceeded { retry_after: Duration::from_micros(wait), window_status },
-    }
+    };
+    Ok(if every_window { decision.with_all(all) } else { decision })
 }
 
 impl RateLimiter for RedisLimiter {
@@ -263,15 +270,9 @@ impl RateLimiter for RedisLimiter {
             return StoreFuture::ready(LimitDecision::Within(WindowStatus::new(0, u32::MAX, Duration::ZERO)));
         }
         let every_window = draw.every_window;
-        StoreFuture::boxed(async move {
-            let drawn = server.run(&scripts.draw, &names, &terms).await.map(quota)?;
-            if !every_window {
-                return Ok(drawn);
-            }
-            // The draw has been taken and stays valid: if the windows cannot be read, they are left out of the result.
-            let all = window_statuses(&server, &scripts, &names, &terms).await.unwrap_or_default();
-            Ok(drawn.with_all(all))
-        })
+        StoreFuture::boxed(
+            async move { decision(server.run(&scripts.draw, &names, &terms).await?, every_window) },
+        )
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
@@ -280,7 +281,12 @@ impl RateLimiter for RedisLimiter {
             Ok(names) => (names, terms(draw)),
             Err(error) => return StoreFuture::failed(error),
         };
-        StoreFuture::boxed(async move { window_statuses(&server, &scripts, &names, &terms).await })
+        if names.is_empty() {
+            return StoreFuture::ready(Vec::new());
+        }
+        StoreFuture::boxed(
+            async move { server.run(&scripts.peek, &names, &terms).await.map(window_statuses) },
+        )
     }
 
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
@@ -335,20 +341,11 @@ impl RateLimiter for RedisLimiter {
     }
 }
 
-async fn window_statuses(
-    server: &RedisServer,
-    scripts: &Scripts,
-    names: &[String],
-    terms: &[String],
-) -> Result<Vec<WindowStatus>, StoreError> {
-    let windows: Vec<(u32, u64, u64)> = server.run(&scripts.peek, names, terms).await?;
-    let told = |(place, (left, ahead, next))| window_status(place, left, ahead, next);
-    Ok(windows.into_iter().enumerate().map(told).collect())
-}
-
-/// Returns the state of a window. The times are in microseconds.
-fn window_status(place: usize, remaining: u32, ahead: u64, next: u64) -> WindowStatus {
-    WindowStatus::new(place, remaining, Duration::from_micros(ahead)).with_next(Duration::from_micros(next))
+fn window_statuses(windows: Vec<WindowReply>) -> Vec<WindowStatus> {
+    let told = |(place, (left, full, next))| {
+        WindowStatus::new(place, left, Duration::from_micros(full)).with_next(Duration::from_micros(next))
+    };
+    windows.into_iter().enumerate().map(told).collect()
 }
 
 impl fmt::Debug for RedisLimiter {

@@ -26,9 +26,9 @@ use crate::redis::RedisServer;
 /// The time that the test has set. Keys do not expire, because the server would use its own time for that.
 const CLOCK: &str = "
 local server = redis
-local redis = { call = function(name, key, text)
-  if text then return server.call(name, key, text) end
-  return server.call(name, key)
+local redis = { call = function(name, ...)
+  if name == 'SET' then return server.call(name, ..., (select(2, ...))) end
+  return server.call(name, ...)
 end }
 local function clock() return tonumber(server.call('GET', 'time')) end
 ";
@@ -86,7 +86,7 @@ impl Pair {
         quotas: &Quotas,
         weight: NonZeroU32,
     ) -> (LimitDecision, LimitDecision) {
-        let draw = self.request(key, quotas).weighing(weight);
+        let draw = self.request(key, quotas).weighing(weight).telling_every_window(true);
         (self.shared.draw(&draw).await.unwrap(), rounded(self.memory.draw(&draw).await.unwrap()))
     }
 
@@ -140,8 +140,11 @@ fn rounded(quota: LimitDecision) -> LimitDecision {
 }
 
 fn rounded_standing(window_status: &WindowStatus) -> WindowStatus {
-    WindowStatus::new(window_status.policy, window_status.remaining, micros(window_status.reset))
-        .with_next(micros(window_status.next()))
+    let reset = micros(window_status.reset);
+    let mut rounded = WindowStatus::new(window_status.policy, window_status.remaining, reset)
+        .with_next(micros(window_status.next()));
+    rounded.all = window_status.all.iter().map(rounded_standing).collect();
+    rounded
 }
 
 fn micros(time: Duration) -> Duration {

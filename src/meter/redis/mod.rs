@@ -14,7 +14,7 @@ use crate::credit::{Charge, RedisLedger};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::limit::redis as limits;
-use crate::limit::{Draw, LimitDecision, RateLimiter, RedisLimiter};
+use crate::limit::{Draw, LimitDecision, RedisLimiter};
 use crate::meter::{Meter, Metered};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
@@ -48,8 +48,11 @@ impl RedisMeter {
     }
 }
 
-fn metered((drawn, answer): (limits::DrawReply, Option<credits::Answer>)) -> Result<Metered, StoreError> {
-    match (limits::quota(drawn), answer) {
+fn metered(
+    (drawn, answer): (limits::DrawReply, Option<credits::Answer>),
+    every_window: bool,
+) -> Result<Metered, StoreError> {
+    match (limits::decision(drawn, every_window)?, answer) {
         (LimitDecision::Exceeded { retry_after, window_status }, _) => {
             Ok(Metered::Exceeded { retry_after, window_status })
         }
@@ -81,17 +84,10 @@ impl Meter for RedisMeter {
         }
         keys.extend(self.ledger.charge_keys(charge));
         arguments.extend(credits::charge_arguments(charge));
-        let peeked = draw.every_window.then(|| self.limiter.peek(draw));
-        StoreFuture::boxed(async move {
-            let mut metered = server.run(&script, &keys, &arguments).await.and_then(metered)?;
-            if let Some(peeked) = peeked {
-                let (Metered::Exceeded { window_status, .. } | Metered::Drawn { window_status, .. }) =
-                    &mut metered;
-                // The draw cannot be undone: leave out the windows that cannot be read.
-                window_status.all = peeked.await.unwrap_or_default().into();
-            }
-            Ok(metered)
-        })
+        let every_window = draw.every_window;
+        StoreFuture::boxed(
+            async move { metered(server.run(&script, &keys, &arguments).await?, every_window) },
+        )
     }
 }
 

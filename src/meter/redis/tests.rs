@@ -54,7 +54,8 @@ impl Caller {
     }
 
     fn draw(&self) -> Draw<'_> {
-        Draw::new(&self.record, &self.quotas, Self::now()).weighing(self.weight)
+        let draw = Draw::new(&self.record, &self.quotas, Self::now()).weighing(self.weight);
+        draw.telling_every_window(true)
     }
 
     fn charge(&self, number: u128, amount: u64) -> Charge<'_> {
@@ -92,16 +93,23 @@ impl Caller {
     }
 }
 
+/// What a caller is told: the window that decides, what it and all windows have left, and the charge of an admitted request.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    policy: usize,
+    remaining: u32,
+    all: Vec<u32>,
+    charged: Option<Charged>,
+}
+
 /// Returns the outcome, without the times that pass meanwhile.
-fn told(metered: &Metered) -> (bool, usize, u32, Option<Charged>) {
-    match metered {
-        Metered::Exceeded { window_status, .. } => {
-            (false, window_status.policy, window_status.remaining, None)
-        }
-        Metered::Drawn { window_status, charged } => {
-            (true, window_status.policy, window_status.remaining, Some(*charged))
-        }
-    }
+fn told(metered: &Metered) -> Told {
+    let (window_status, charged) = match metered {
+        Metered::Exceeded { window_status, .. } => (window_status, None),
+        Metered::Drawn { window_status, charged } => (window_status, Some(*charged)),
+    };
+    let all = window_status.all.iter().map(|window_status| window_status.remaining).collect();
+    Told { policy: window_status.policy, remaining: window_status.remaining, all, charged }
 }
 
 #[tokio::test]
@@ -150,10 +158,13 @@ async fn failed_charge_keeps_its_draw() {
     let Some(redis) = Redis::start() else { return };
     let (meter, caller) = (meter(&redis, "tollgate"), Caller::new(&[(2, QuotaScope::Key)], 5));
     let answer = caller.at_once(&meter, 1, 6).await.unwrap();
-    assert_eq!(told(&answer), (true, 0, 1, Some(Charged::Insufficient { balance: Credits::new(5) })));
+    let one_window = |remaining, charged| Told { policy: 0, remaining, all: Vec::new(), charged };
+    let charged = Charged::Insufficient { balance: Credits::new(5) };
+    assert_eq!(told(&answer), one_window(1, Some(charged)));
     let answer = caller.at_once(&meter, 2, 2).await.unwrap();
-    assert_eq!(told(&answer), (true, 0, 0, Some(Charged::Posted { balance: Some(Credits::new(3)) })));
-    assert_eq!(told(&caller.at_once(&meter, 3, 2).await.unwrap()), (false, 0, 0, None));
+    let charged = Charged::Posted { balance: Some(Credits::new(3)) };
+    assert_eq!(told(&answer), one_window(0, Some(charged)));
+    assert_eq!(told(&caller.at_once(&meter, 3, 2).await.unwrap()), one_window(0, None));
     assert_eq!(caller.left(&meter).await, (vec![0], 3));
 }
 
@@ -167,7 +178,10 @@ async fn draw_and_charge_take_one_round_trip() {
     assert!(caller.at_once(&meter, 0, 1).await.is_ok());
     redis.say(&["CONFIG", "RESETSTAT"]);
     for number in 1..=100 {
-        assert!(told(&caller.at_once(&meter, number, 1).await.unwrap()).0);
+        let told = told(&caller.at_once(&meter, number, 1).await.unwrap());
+        assert!(told.charged.is_some());
+        // The account's window is the second one.
+        assert_eq!(told.all.len(), 2);
     }
     let stats = redis.say(&["INFO", "commandstats"]);
     // What a script calls is counted too, but for what the client itself has sent.
