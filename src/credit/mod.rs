@@ -45,8 +45,6 @@
 
 mod abandoned;
 mod admin;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod balance_state;
 mod bucket;
 mod due;
 mod entry;
@@ -55,9 +53,9 @@ mod lease;
 mod leased;
 #[cfg(feature = "memory")]
 mod memory;
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
 mod model;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(feature = "redis")]
 mod one_bucket;
 mod open;
 #[cfg(feature = "redis")]

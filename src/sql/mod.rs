@@ -132,7 +132,7 @@ use either;
 /// GRANT SELECT, INSERT, UPDATE, DELETE ON tollgate_accounts, tollgate_keys, tollgate_hashes, tollgate_balances,
 ///     tollgate_entries, tollgate_charges, tollgate_adjustments, tollgate_audit, tollgate_usage_batches,
 ///     tollgate_usage_series, tollgate_usage_minutes, tollgate_usage_hours, tollgate_usage_days,
-///     tollgate_usage_months, tollgate_crossings, tollgate_alerts TO gate;
+///    tollgate_usage_months, tollgate_crossings, tollgate_alerts, tollgate_budgets TO gate;
 /// ```
 ///
 /// # Encryption

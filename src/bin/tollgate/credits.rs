@@ -97,11 +97,13 @@ pub(crate) fn check_json(found: &[Disagreement]) -> Value {
     let one = |wrong: &Disagreement| {
         json!({
             "account": wrong.account.as_str(),
+            "currency": wrong.currency.as_str(),
             "balance": wrong.balance,
             "entries": wrong.entries,
             "held": wrong.held,
             "open": wrong.open,
             "broken": wrong.broken,
+            "buckets": wrong.buckets,
         })
     };
     json!({ "disagreements": found.iter().map(one).collect::<Vec<_>>() })
@@ -110,12 +112,14 @@ pub(crate) fn check_json(found: &[Disagreement]) -> Value {
 /// Returns a line of text for an account whose balance and entries disagree.
 pub(crate) fn check_line(wrong: &Disagreement) -> String {
     format!(
-        "{}: balance {}, sum of entries {}; {} held, {} open; {} invalid entries",
+        "{}: {} balance {}, sum of entries {}; {} held, {} open; {} invalid entries, {} invalid buckets",
         wrong.account.as_str().escape_debug(),
+        wrong.currency,
         wrong.balance,
         wrong.entries,
         wrong.held,
         wrong.open,
-        wrong.broken
+        wrong.broken,
+        wrong.buckets
     )
 }

@@ -9,6 +9,8 @@ use crate::amount::ChargeId;
 use crate::clock::Timestamp;
 use crate::credit::BudgetDraw;
 use crate::credit::due::Due;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use crate::credit::model::StoredBudget;
 use crate::key::KeyId;
 
 /// The spent amounts of the keys of one account.
@@ -21,7 +23,7 @@ pub(in crate::credit) struct Budgets {
 }
 
 /// The credits that a key has spent in the current period of its budget.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Spent {
     key: KeyId,
     due: Due,
@@ -81,6 +83,39 @@ impl Budgets {
         if spent.turn == share.turn {
             spent.amount = spent.amount.saturating_sub(back).saturating_add(more);
         }
+    }
+
+    /// Adds what was read of a key's budget.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(in crate::credit) fn restore(&mut self, key: KeyId, stored: &StoredBudget) {
+        let place = u32::try_from(self.spent.len()).unwrap_or(u32::MAX);
+        let StoredBudget { spent: amount, turn, open, due, idle_from } = *stored;
+        self.spent.push(Spent { key, due, idle_from, amount, turn, open });
+        self.places.insert(key, place);
+    }
+
+    /// Adds an open charge that was drawn from a budget, which was restored before.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(in crate::credit) fn restore_share(&mut self, id: ChargeId, key: KeyId, turn: u32) {
+        if let Some(place) = self.places.get(&key) {
+            self.open.insert(id, BudgetShare { place: *place, turn });
+        }
+    }
+
+    /// Returns the key and the period of an open charge.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(in crate::credit) fn share_of(&self, id: ChargeId) -> Option<(KeyId, u32)> {
+        let share = self.open.get(&id)?;
+        Some((self.spent.get(share.place as usize)?.key, share.turn))
+    }
+
+    /// Returns the budgets to store.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(in crate::credit) fn stored(&self) -> impl Iterator<Item = (KeyId, StoredBudget)> {
+        self.spent.iter().map(|spent| {
+            let Spent { key, due, idle_from, amount, turn, open } = *spent;
+            (key, StoredBudget { spent: amount, turn, open, due, idle_from })
+        })
     }
 
     /// Returns the place of a key. A new key may take the place of a key that is idle.

@@ -37,6 +37,16 @@ pub(super) struct Spill {
 }
 
 impl Draws {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(super) fn of_one(amount: u64, bucket: u32, has_budget: bool) -> Self {
+        Self { amount, bucket, source: Source::One, has_budget }
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(super) fn of_several(amount: u64, bucket: u32, has_budget: bool) -> Self {
+        Self { amount, bucket, source: Source::Several, has_budget }
+    }
+
     pub(super) fn is_spilled(&self) -> bool {
         self.source == Source::Several
     }

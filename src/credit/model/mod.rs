@@ -8,6 +8,8 @@ mod budget;
 mod close;
 mod draw;
 mod held;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,8 @@ pub(super) use budget::OverBudget;
 pub(super) use close::Closing;
 pub(super) use draw::Draws;
 pub(super) use held::{Held, Label};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) use stored::{Numbers, StoredBudget, StoredTerms};
 
 use crate::account::{Allowance, Grant};
 use crate::amount::Credits;

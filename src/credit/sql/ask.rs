@@ -1,21 +1,15 @@
 //! The calls that the writer accepts, and its answers.
 
-use crate::account::Allowance;
+use crate::account::{Allowance, Budget, ExpiredRefunds, Overage};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Charged, EntryKind};
+use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Charge, Charged, EntryKind, Refund, Settlement};
+use crate::key::KeyId;
 use crate::name::AccountId;
 
+/// A call. An `account` is the key of the rows of an account in one currency.
 pub(super) enum Ask {
-    Charge {
-        id: ChargeId,
-        account: AccountId,
-        amount: Credits,
-        allowance: Allowance,
-        now: Timestamp,
-        /// The amount of a block that is committed from the start; `None` for a charge that is not a block.
-        committed: Option<Credits>,
-    },
+    Charge(NewCharge),
     Commit {
         id: ChargeId,
         account: AccountId,
@@ -31,16 +25,57 @@ pub(super) enum Ask {
     },
 }
 
+/// A charge to be made.
+pub(super) struct NewCharge {
+    pub(super) id: ChargeId,
+    pub(super) account: AccountId,
+    pub(super) amount: Credits,
+    pub(super) allowance: Allowance,
+    pub(super) budget: Option<(KeyId, Budget)>,
+    pub(super) now: Timestamp,
+    /// The amount of a block that is committed from the start; `None` for a charge that is not a block.
+    pub(super) committed: Option<Credits>,
+}
+
 /// The closing of a charge.
 pub(super) struct Close {
     pub(super) id: ChargeId,
     pub(super) account: AccountId,
     pub(super) cost: Credits,
     pub(super) kind: fn(ChargeId) -> EntryKind,
+    /// The allowance, for a cost above the charge.
+    pub(super) allowance: Allowance,
+    pub(super) overage: Overage,
+    pub(super) expired_refunds: ExpiredRefunds,
+    /// The time; `None` for the time of the account's last call.
+    pub(super) now: Option<Timestamp>,
     /// True if the charge must never be taken in case it has not arrived yet.
     pub(super) bars: bool,
     /// True if no node holds the charge any more: a block is then closed at its committed amount.
     pub(super) abandoned: bool,
+}
+
+impl Close {
+    /// Returns the closing of a charge that no node holds any more.
+    pub(super) fn abandoned(
+        account: AccountId,
+        id: ChargeId,
+        cost: Credits,
+        kind: fn(ChargeId) -> EntryKind,
+    ) -> Self {
+        Self {
+            id,
+            account,
+            cost,
+            kind,
+            allowance: Allowance::None,
+            overage: Overage::default(),
+            expired_refunds: ExpiredRefunds::default(),
+            now: None,
+            bars: false,
+            abandoned: true,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -54,19 +89,46 @@ pub(super) enum Answer {
 }
 
 impl Ask {
-    pub(super) fn close(
-        account: &AccountId,
-        id: ChargeId,
-        cost: Credits,
-        kind: fn(ChargeId) -> EntryKind,
-    ) -> Self {
-        Self::Close(Close { id, account: account.clone(), cost, kind, bars: true, abandoned: false })
+    pub(super) fn charge_to(account: AccountId, charge: &Charge<'_>, committed: Option<Credits>) -> Self {
+        Self::Charge(NewCharge {
+            id: charge.id,
+            account,
+            amount: charge.amount,
+            allowance: charge.allowance.clone(),
+            budget: charge.budget.map(|draw| (draw.key, draw.budget.clone())),
+            now: charge.now.wall(),
+            committed,
+        })
+    }
+
+    pub(super) fn settle(account: AccountId, settlement: &Settlement<'_>) -> Self {
+        let abandoned = Close::abandoned(account, settlement.id, settlement.cost, EntryKind::Settlement);
+        Self::Close(Close {
+            allowance: settlement.allowance.clone(),
+            overage: settlement.overage,
+            expired_refunds: settlement.expired_refunds,
+            now: Some(settlement.clock.now().wall()),
+            bars: true,
+            abandoned: false,
+            ..abandoned
+        })
+    }
+
+    pub(super) fn refund(account: AccountId, refund: &Refund<'_>) -> Self {
+        let abandoned = Close::abandoned(account, refund.id, Credits::ZERO, EntryKind::Refund);
+        Self::Close(Close {
+            expired_refunds: refund.expired_refunds,
+            now: Some(refund.clock.now().wall()),
+            bars: true,
+            abandoned: false,
+            ..abandoned
+        })
     }
 
     pub(super) fn account(&self) -> &AccountId {
         match self {
             Self::Commit { account, .. }
-            | Self::Charge { account, .. }
+            | Self::Charge(NewCharge { account, .. })
             | Self::Close(Close { account, .. })
             | Self::Adjust { account, .. } => account,
         }
@@ -75,8 +137,18 @@ impl Ask {
     /// Returns the id of the charge that the call is about.
     pub(super) fn charge(&self) -> Option<ChargeId> {
         match self {
-            Self::Commit { id, .. } | Self::Charge { id, .. } | Self::Close(Close { id, .. }) => Some(*id),
+            Self::Commit { id, .. } | Self::Charge(NewCharge { id, .. }) | Self::Close(Close { id, .. }) => {
+                Some(*id)
+            }
             Self::Adjust { .. } => None,
+        }
+    }
+
+    /// Returns the key whose budget the call draws from.
+    pub(super) fn budget(&self) -> Option<KeyId> {
+        match self {
+            Self::Charge(NewCharge { budget, .. }) => budget.as_ref().map(|(key, _)| *key),
+            _ => None,
         }
     }
 

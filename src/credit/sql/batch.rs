@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::ask::{Answer, Ask, Close};
+use super::ask::{Answer, Ask, Close, NewCharge};
 use crate::account::Allowance;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-use crate::credit::balance_state::BalanceState;
-use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Balance, Charged, Entry, EntryKind};
+use crate::credit::model::{Change, Closing, Draws, Model, OverBudget};
+use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Balance, BudgetDraw, Charged, Entry, EntryKind};
 use crate::error::StoreError;
+use crate::key::KeyId;
 use crate::name::AccountId;
 
-/// The balance of an account, read from the database and then changed by the batch.
+/// The credits of an account in one currency, read from the database and then changed by the batch.
 #[derive(Debug)]
 pub(super) struct AccountState {
-    pub(super) balance_state: BalanceState,
+    pub(super) model: Model,
     /// The version that was read, or `None` for a balance that does not exist.
     pub(super) version: Option<i64>,
     /// The number of the last entry.
@@ -23,10 +24,14 @@ pub(super) struct AccountState {
 }
 
 /// A charge, read from the database and then changed by the batch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ChargeRow {
-    /// The charged amount; zero for a charge that was closed before it arrived.
-    pub(super) amount: Credits,
+    /// The draws; of nothing for a charge that was closed before it arrived.
+    pub(super) draws: Draws,
+    /// The stored form of the draws.
+    pub(super) stored_draws: Option<String>,
+    /// The key whose budget the charge was drawn from, and the budget's period.
+    pub(super) budget: Option<(KeyId, u32)>,
     pub(super) closed: bool,
     /// The committed amount of a block; `None` for a charge that is not a block.
     pub(super) committed: Option<Credits>,
@@ -40,6 +45,8 @@ pub(super) type AdjustmentKey = (AccountId, AdjustmentId);
 pub(super) type MadeAdjustment = (AdjustmentKind, Balance);
 
 /// The state that a batch works on: the rows that its calls are about, as read from the database.
+///
+/// An [`AccountId`] here is the key of the rows of an account in one currency.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) account_states: BTreeMap<AccountId, AccountState>,
@@ -49,20 +56,14 @@ pub(super) struct Batch {
     pub(super) adjusted: Vec<AdjustmentKey>,
     /// The accounts with a row that cannot be read: no call about them is decided.
     pub(super) unreadable: HashMap<AccountId, StoreError>,
+    /// The accounts of which a key's budget was changed.
+    pub(super) budgets: Vec<AccountId>,
 }
 
 impl AccountState {
     /// Creates the balance of an unknown account.
     pub(super) fn new() -> Self {
-        Self { balance_state: BalanceState::new(), version: None, number: 0, changed: false }
-    }
-}
-
-impl ChargeRow {
-    /// Returns the part of a block that may not be spent yet.
-    fn uncommitted(&self) -> Credits {
-        let open = self.committed.and_then(|committed| self.amount.checked_sub(committed));
-        open.unwrap_or_default()
+        Self { model: Model::new(), version: None, number: 0, changed: false }
     }
 }
 
@@ -73,9 +74,9 @@ impl Batch {
             return Err(error.clone());
         }
         match ask {
-            Ask::Charge { id, account, amount, allowance, now, committed } => {
-                self.call(account, allowance, *now);
-                self.charge(account, *id, *amount, *committed).map(Answer::Charged)
+            Ask::Charge(charge) => {
+                self.call(&charge.account, &charge.allowance, charge.now);
+                self.charge(charge).map(Answer::Charged)
             }
             Ask::Commit { id, account, committed } => {
                 Ok(Answer::Committed(self.commit(account, *id, *committed)))
@@ -91,43 +92,59 @@ impl Batch {
                         if ask.recalls() {
                             self.recall(account);
                         }
-                        self.adjust(key, kind)
+                        self.adjust(key, kind, allowance)
                     }
                 }))
             }
         }
     }
 
-    fn charge(
-        &mut self,
-        account: &AccountId,
-        id: ChargeId,
-        amount: Credits,
-        committed: Option<Credits>,
-    ) -> Result<Charged, StoreError> {
-        let balance_state = &mut self.account_state(account).balance_state;
-        if balance_state.unlimited {
-            return Ok(Charged::Posted { balance: None });
+    fn charge(&mut self, charge: &NewCharge) -> Result<Charged, StoreError> {
+        let NewCharge { id, account, amount, .. } = charge;
+        let model = &self.account_state(account).model;
+        let (unlimited, balance) = (model.is_unlimited(), model.credits());
+        let posted = |balance| Ok(Charged::Posted { balance: (!unlimited).then_some(balance) });
+        if unlimited && charge.budget.is_none() {
+            return posted(balance);
         }
-        let balance = balance_state.balance;
-        match self.charges.get(&(account.clone(), id)) {
+        match self.charges.get(&(account.clone(), *id)) {
             Some(ChargeRow { closed: true, .. }) => {
                 return Err(StoreError::rejected("the charge was closed before it was opened"));
             }
-            Some(_) => return Ok(Charged::Posted { balance: Some(balance) }),
+            Some(_) => return posted(balance),
             None => {}
         }
-        let Some(rest) = balance.checked_sub(amount) else {
+        let rest = if unlimited { Some(balance) } else { balance.checked_sub(*amount) };
+        let Some(rest) = rest else {
             return Ok(Charged::Insufficient { balance });
         };
-        let committed = committed.map(|committed| committed.min(amount));
-        let taken = ChargeRow { amount, closed: false, committed, changed: true };
-        self.charges.insert((account.clone(), id), taken);
-        let balance_state = &mut self.account_state(account).balance_state;
-        balance_state.hold(amount);
-        balance_state.lend(taken.uncommitted());
-        self.move_to(account, Balance::Limited(rest), EntryKind::Charge(id));
-        Ok(Charged::Posted { balance: Some(rest) })
+        if let Some((key, budget)) = &charge.budget {
+            let draw = BudgetDraw { key: *key, budget };
+            if let Err(refused) = self.account_state(account).model.draw_budget(*id, &draw, *amount) {
+                let OverBudget { left, resets } = refused;
+                return Ok(Charged::OverBudget { left: Credits::new(left), resets });
+            }
+            self.budgets.push(account.clone());
+        }
+        let (has_budget, mut changes) = (charge.budget.is_some(), Vec::new());
+        let model = &mut self.account_state(account).model;
+        let draws = if unlimited {
+            Model::charge_nothing(*amount)
+        } else {
+            model.charge(*id, *amount, has_budget, &mut |change| changes.push(change))
+        };
+        let budget = model.budget_of(*id);
+        let stored_draws = model.stored_draws(draws, *id);
+        let committed = charge.committed.filter(|_| !unlimited).map(|committed| committed.min(*amount));
+        if let Some(committed) = committed {
+            let lent = model.main_part_beyond(draws, *id, committed.get());
+            model.lend(0, lent);
+        }
+        let row = ChargeRow { draws, stored_draws, budget, closed: false, committed, changed: true };
+        self.charges.insert((account.clone(), *id), row);
+        self.account_state(account).changed = true;
+        self.write(account, changes);
+        posted(rest)
     }
 
     /// Commits an amount of a block.
@@ -135,15 +152,15 @@ impl Batch {
     /// Returns true if the block is open.
     fn commit(&mut self, account: &AccountId, id: ChargeId, committed: Credits) -> bool {
         let Some(taken) = self.charges.get_mut(&(account.clone(), id)) else { return false };
-        let ChargeRow { amount, closed: false, committed: Some(before), .. } = *taken else { return false };
-        let out = taken.uncommitted();
-        taken.committed = Some(before.max(committed).min(amount));
-        taken.changed = true;
-        let rest = taken.uncommitted();
+        let ChargeRow { draws, closed: false, committed: Some(before), .. } = *taken else { return false };
+        let after = before.max(committed).min(Credits::new(draws.amount));
+        (taken.committed, taken.changed) = (Some(after), true);
         let account_state = self.account_state(account);
-        account_state.balance_state.take_in(out);
-        account_state.balance_state.lend(rest);
         account_state.changed = true;
+        let model = &mut account_state.model;
+        let [lent, rest] =
+            [before, after].map(|committed| model.main_part_beyond(draws, id, committed.get()));
+        model.lend(lent, rest);
         true
     }
 
@@ -151,31 +168,47 @@ impl Batch {
     ///
     /// Returns true if it was open.
     fn close(&mut self, close: &Close) -> bool {
-        let key = (close.account.clone(), close.id);
+        let Close { id, account, .. } = close;
+        let key = (account.clone(), *id);
         let taken = match self.charges.get_mut(&key) {
             Some(taken) if !taken.closed => {
-                taken.closed = true;
-                taken.changed = true;
-                *taken
+                (taken.closed, taken.changed) = (true, true);
+                taken.clone()
             }
             Some(_) => return false,
             None => {
                 if close.bars {
-                    let amount = Credits::ZERO;
-                    let barred = ChargeRow { amount, closed: true, committed: None, changed: true };
+                    let draws = Model::charge_nothing(Credits::ZERO);
+                    let (stored_draws, budget, committed) = (None, None, None);
+                    let barred =
+                        ChargeRow { draws, stored_draws, budget, closed: true, committed, changed: true };
                     self.charges.insert(key, barred);
-                    self.account_state(&close.account).changed = true;
+                    self.account_state(account).changed = true;
                 }
                 return false;
             }
         };
-        let balance_state = &mut self.account_state(&close.account).balance_state;
         let cost = taken.committed.filter(|_| close.abandoned).unwrap_or(close.cost);
-        let balance = balance_state.release(taken.amount, cost);
-        balance_state.take_in(taken.uncommitted());
-        let after = if balance_state.unlimited { Balance::Unlimited } else { Balance::Limited(balance) };
         let kind = if close.abandoned && !cost.is_zero() { EntryKind::Settlement } else { close.kind };
-        self.move_to(&close.account, after, kind(close.id));
+        let (draws, mut changes) = (taken.draws, Vec::new());
+        let account_state = self.account_state(account);
+        account_state.changed = true;
+        let (model, mut write) = (&mut account_state.model, |change| changes.push(change));
+        if let Some(committed) = taken.committed {
+            let lent = model.main_part_beyond(draws, *id, committed.get());
+            model.lend(lent, 0);
+        }
+        match close.now {
+            Some(now) if cost.get() > draws.amount => model.call(&close.allowance, now, &mut write),
+            Some(now) if model.has_deadlines() => model.pass(now, &mut write),
+            _ => {}
+        }
+        let (overage, expired_refunds) = (close.overage, close.expired_refunds);
+        model.close(draws, &Closing { id: *id, cost, kind, overage, expired_refunds }, &mut write);
+        self.write(account, changes);
+        if taken.budget.is_some() {
+            self.budgets.push(account.clone());
+        }
         true
     }
 
@@ -188,47 +221,44 @@ impl Batch {
         let mut out: Vec<ChargeId> = out.map(|((_, id), _)| *id).collect();
         out.sort_unstable_by_key(|id| id.to_bytes());
         for id in out {
-            let (account, cost, kind) = (account.clone(), Credits::ZERO, EntryKind::Refund);
-            self.close(&Close { id, account, cost, kind, bars: false, abandoned: true });
+            self.close(&Close::abandoned(account.clone(), id, Credits::ZERO, EntryKind::Refund));
         }
     }
 
-    fn adjust(&mut self, key: AdjustmentKey, kind: &AdjustmentKind) -> Adjusted {
-        let balance_state = &mut self.account_state(&key.0).balance_state;
-        let before = balance_state.balance();
-        let balance = match balance_state.decide(kind) {
-            Err(refused) => return refused,
-            Ok(balance) => balance,
-        };
-        balance_state.unlimited = balance == Balance::Unlimited;
-        self.move_to(&key.0, balance, EntryKind::of(kind, key.1.clone()));
-        self.adjusted.push(key.clone());
-        self.adjustments.insert(key, (kind.clone(), balance));
-        Adjusted::Done { before, balance }
+    fn adjust(&mut self, key: AdjustmentKey, kind: &AdjustmentKind, allowance: &Allowance) -> Adjusted {
+        let mut changes = Vec::new();
+        let model = &mut self.account_state(&key.0).model;
+        let adjusted = model.adjust(kind, &key.1, allowance, &mut |change| changes.push(change));
+        self.write(&key.0, changes);
+        if let Adjusted::Done { balance, .. } = &adjusted {
+            self.account_state(&key.0).changed = true;
+            self.adjusted.push(key.clone());
+            self.adjustments.insert(key, (kind.clone(), *balance));
+        }
+        adjusted
     }
 
-    /// Records the time of a call, and applies the grant that is due.
+    /// Records the time of a call, and makes the changes that are due.
     fn call(&mut self, account: &AccountId, allowance: &Allowance, now: Timestamp) {
-        let account_state = self.account_state(account);
-        let due = account_state.balance_state.due;
-        let granted = account_state.balance_state.call(allowance, now);
-        account_state.changed |= account_state.balance_state.due != due;
-        if let Some(granted) = granted {
-            self.move_to(account, Balance::Limited(granted), EntryKind::Grant);
+        let (account_state, mut changes) = (self.account_state(account), Vec::new());
+        let due = account_state.model.due();
+        account_state.model.call(allowance, now, &mut |change| changes.push(change));
+        account_state.changed |= account_state.model.due() != due;
+        self.write(account, changes);
+    }
+
+    /// Adds an entry for each change.
+    fn write(&mut self, account: &AccountId, changes: Vec<Change>) {
+        for change in changes {
+            let account_state = self.account_state(account);
+            account_state.number += 1;
+            account_state.changed = true;
+            let entry = change.into_entry(account_state.number);
+            self.entries.push((account.clone(), entry));
         }
     }
 
-    /// Changes a balance, and adds an entry for the change.
-    fn move_to(&mut self, account: &AccountId, balance: Balance, kind: EntryKind) {
-        let account_state = self.account_state(account);
-        let amount = account_state.balance_state.move_to(balance.credits().unwrap_or_default());
-        account_state.number += 1;
-        account_state.changed = true;
-        let entry = Entry::new(account_state.number, account_state.balance_state.seen, kind, amount, balance);
-        self.entries.push((account.clone(), entry));
-    }
-
-    fn account_state(&mut self, account: &AccountId) -> &mut AccountState {
+    pub(super) fn account_state(&mut self, account: &AccountId) -> &mut AccountState {
         self.account_states.entry(account.clone()).or_insert_with(AccountState::new)
     }
 }

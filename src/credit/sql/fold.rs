@@ -1,6 +1,9 @@
-//! Folding of old entries into one entry per account.
+//! Folding of old entries into one entry for each bucket of an account.
+
+use std::collections::HashMap;
 
 use crate::clock::Timestamp;
+use crate::credit::BucketId;
 use crate::error::StoreError;
 use crate::name::AccountId;
 use crate::sql::{Database, Statement, retried};
@@ -58,27 +61,75 @@ async fn fold_some(database: &Database, account: &AccountId, before: Timestamp) 
     let statement = Statement::new("SELECT 1 FROM tollgate_balances");
     let lock = session.lock();
     session.rows(statement.push_value(" WHERE account = ", account).push(lock)).await?;
-    let statement =
-        Statement::new("SELECT number, at FROM tollgate_entries").push_value(" WHERE account = ", account);
+    let statement = Statement::new(
+        "SELECT number, at, bucket, coalesce(rest, balance, 0), balance FROM tollgate_entries",
+    );
+    let statement = statement.push_value(" WHERE account = ", account);
     let statement = statement.push_value(" ORDER BY number LIMIT ", i64::from(ENTRIES));
-    let (mut last, mut old) = (0, 0);
+    let mut old = Vec::new();
     for row in session.rows(statement).await? {
         if row.int(1)? >= before.as_millis() {
             break;
         }
-        (last, old) = (row.int(0)?, old + 1);
+        let bucket = row.maybe_text(2)?.map(str::to_owned);
+        old.push(OldEntry { number: row.int(0)?, bucket, left: row.int(3)?, balance: row.maybe_int(4)? });
     }
-    if old < 2 {
+    let kept = kept(&old);
+    let Some(last) = kept.last().filter(|_| kept.len() < old.len()) else {
         session.roll_back().await?;
         return Ok(0);
-    }
+    };
     let statement = Statement::new("DELETE FROM tollgate_entries").push_value(" WHERE account = ", account);
-    let gone = session.execute(statement.push_value(" AND number < ", last)).await?;
+    let statement = statement.push_value(" AND number < ", last.number).push(" AND number NOT IN ");
+    let gone = session.execute(statement.push_list(kept.iter().map(|kept| kept.number))).await?;
     let statement = Statement::new(
-        "UPDATE tollgate_entries SET kind = 'folded', charge = NULL, adjustment = NULL, amount = coalesce(balance, 0)",
+        "UPDATE tollgate_entries SET kind = 'folded', charge = NULL, adjustment = NULL, amount = v.column2, \
+         balance = v.column3 FROM ",
     );
-    let statement = statement.push_value(" WHERE account = ", account).push_value(" AND number = ", last);
-    session.execute(statement).await?;
+    let rows = kept.iter().map(|kept| [kept.number.into(), kept.amount.into(), kept.balance.into()]);
+    let statement = statement.push_table(rows).push_value(" WHERE tollgate_entries.account = ", account);
+    session.execute(statement.push(" AND tollgate_entries.number = v.column1")).await?;
     session.commit().await?;
     Ok(gone)
+}
+
+struct OldEntry {
+    number: i64,
+    /// The stored id; `None` for the main bucket.
+    bucket: Option<String>,
+    left: i64,
+    /// `None` if there is no limit.
+    balance: Option<i64>,
+}
+
+/// An entry that represents the entries of its bucket up to it.
+struct Kept {
+    number: i64,
+    amount: i64,
+    balance: Option<i64>,
+}
+
+/// Returns the entries that represent all: the last one of each bucket with credits, and the last one of all.
+fn kept(old: &[OldEntry]) -> Vec<Kept> {
+    let Some(last) = old.last() else { return Vec::new() };
+    let Some(balance) = last.balance else {
+        return vec![Kept { number: last.number, amount: 0, balance: None }];
+    };
+    let mut latest: HashMap<Option<&str>, &OldEntry> = HashMap::new();
+    for entry in old {
+        latest.insert(entry.bucket.as_deref(), entry);
+    }
+    let mut entries: Vec<&OldEntry> =
+        latest.into_values().filter(|entry| entry.left > 0 && entry.number != last.number).collect();
+    entries.sort_unstable_by_key(|entry| entry.number);
+    let mut sum = 0;
+    let mut kept: Vec<Kept> = Vec::new();
+    for OldEntry { number, bucket, left, .. } in entries {
+        let amount = if *bucket == Some(BucketId::Debt.stored()) { -left } else { *left };
+        sum += amount;
+        kept.push(Kept { number: *number, amount, balance: Some(sum) });
+    }
+    // The last entry has the whole rest.
+    kept.push(Kept { number: last.number, amount: balance - sum, balance: Some(balance) });
+    kept
 }

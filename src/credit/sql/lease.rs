@@ -2,24 +2,19 @@
 
 use super::SqlLedger;
 use super::ask::{Answer, Ask};
+use super::rows;
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
-use crate::credit::{Charge, Charged, CreditLeasing, one_bucket};
+use crate::credit::{Charge, Charged, CreditLeasing};
 use crate::future::StoreFuture;
 
 impl CreditLeasing for SqlLedger {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
-        if let Err(error) = one_bucket::accept_charge(block) {
-            return StoreFuture::failed(error);
-        }
-        let ask = Ask::Charge {
-            id: block.id,
-            account: block.account.id.clone(),
-            amount: block.amount,
-            allowance: block.allowance.clone(),
-            now: block.now.wall(),
-            committed: Some(committed),
+        let account = match rows::key(&block.account.id, block.currency) {
+            Ok(account) => account,
+            Err(error) => return StoreFuture::failed(error),
         };
+        let ask = Ask::charge_to(account, block, Some(committed));
         self.ask(ask, |answer| if let Answer::Charged(charged) = answer { Some(charged) } else { None })
     }
 

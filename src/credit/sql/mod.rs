@@ -21,11 +21,11 @@ use ask::{Answer, Ask};
 use writer::Writer;
 
 use crate::account::Allowance;
-use crate::amount::{Credits, Currency};
+use crate::amount::Currency;
 use crate::clock::Timestamp;
 use crate::credit::{
     Abandoned, Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLedger, Entry,
-    EntryKind, EntryQuery, Refund, Settlement, one_bucket,
+    EntryQuery, Refund, Settlement,
 };
 use crate::error::StoreError;
 use crate::future::StoreFuture;
@@ -45,8 +45,6 @@ use crate::sql::{Database, carried_through};
 /// happens if a client disconnects while the charge is on its way. That charge is then never taken, and fails. A charge
 /// that is rejected because 16,384 calls already wait is not sent, and its refund stores nothing. Charges of a crashed
 /// node stay open until [`close_abandoned`](SqlLedger::close_abandoned) closes them.
-///
-/// The ledger has one bucket, and only the default currency. It has no budgets, and takes no cost above the charge.
 ///
 /// All entries are kept until [`forget_entries`](CreditAdmin::forget_entries) folds old ones. The ids of all
 /// adjustments are kept permanently. [`audit`](SqlLedger::audit) recomputes the balances from the entries.
@@ -154,23 +152,20 @@ impl SqlLedger {
 
 impl CreditLedger for SqlLedger {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        if let Err(error) = one_bucket::accept_charge(charge) {
-            return StoreFuture::failed(error);
-        }
-        let ask = Ask::Charge {
-            id: charge.id,
-            account: charge.account.id.clone(),
-            amount: charge.amount,
-            allowance: charge.allowance.clone(),
-            now: charge.now.wall(),
-            committed: None,
+        let account = match rows::key(&charge.account.id, charge.currency) {
+            Ok(account) => account,
+            Err(error) => return StoreFuture::failed(error),
         };
+        let ask = Ask::charge_to(account, charge, None);
         self.ask(ask, |answer| if let Answer::Charged(charged) = answer { Some(charged) } else { None })
     }
 
     fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
-        let Settlement { account, id, cost, .. } = settlement;
-        let ask = Ask::close(&account.id, *id, *cost, EntryKind::Settlement);
+        let account = match rows::key(&settlement.account.id, settlement.currency) {
+            Ok(account) => account,
+            Err(error) => return StoreFuture::failed(error),
+        };
+        let ask = Ask::settle(account, settlement);
         self.ask(ask, |answer| matches!(answer, Answer::Closed(_)).then_some(()))
     }
 
@@ -178,7 +173,11 @@ impl CreditLedger for SqlLedger {
         if self.writer.take_unsent(refund.id) {
             return StoreFuture::ready(());
         }
-        let ask = Ask::close(&refund.account.id, refund.id, Credits::ZERO, EntryKind::Refund);
+        let account = match rows::key(&refund.account.id, refund.currency) {
+            Ok(account) => account,
+            Err(error) => return StoreFuture::failed(error),
+        };
+        let ask = Ask::refund(account, refund);
         self.ask(ask, |answer| matches!(answer, Answer::Closed(_)).then_some(()))
     }
 
@@ -195,11 +194,12 @@ impl CreditAdmin for SqlLedger {
         allowance: &Allowance,
         now: Timestamp,
     ) -> StoreFuture<Balance> {
-        if let Err(error) = one_bucket::accept_currency(currency) {
-            return StoreFuture::failed(error);
-        }
-        let (database, account, allowance) = (self.database.clone(), account.clone(), allowance.clone());
-        carried_through(async move { read::balance_of(&database, &account, &allowance, now).await })
+        let (database, key, allowance) =
+            (self.database.clone(), rows::key(account, currency), allowance.clone());
+        carried_through(async move {
+            let model = read::credits_of(&database, &key?).await?;
+            Ok(model.balance_at(&allowance, now))
+        })
     }
 
     fn buckets_of(
@@ -209,31 +209,27 @@ impl CreditAdmin for SqlLedger {
         allowance: &Allowance,
         now: Timestamp,
     ) -> StoreFuture<Vec<Bucket>> {
-        if let Err(error) = one_bucket::accept_currency(currency) {
-            return StoreFuture::failed(error);
-        }
-        let (database, account, allowance) = (self.database.clone(), account.clone(), allowance.clone());
+        let (database, key, allowance) =
+            (self.database.clone(), rows::key(account, currency), allowance.clone());
         carried_through(async move {
-            let balance = read::balance_of(&database, &account, &allowance, now).await?;
-            Ok(one_bucket::buckets(balance, &allowance))
+            let model = read::credits_of(&database, &key?).await?;
+            Ok(model.buckets_at(&allowance, now))
         })
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
-        if let Err(error) = one_bucket::accept_currency(&query.currency) {
-            return StoreFuture::failed(error);
-        }
         let (database, query) = (self.database.clone(), query.clone());
         carried_through(async move { read::entries(&database, &query).await })
     }
 
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
-        if let Err(error) = one_bucket::accept_adjustment(&adjustment.kind, adjustment.currency) {
-            return StoreFuture::failed(error);
-        }
+        let account = match rows::key(adjustment.account, adjustment.currency) {
+            Ok(account) => account,
+            Err(error) => return StoreFuture::failed(error),
+        };
         let ask = Ask::Adjust {
             id: adjustment.id.clone(),
-            account: adjustment.account.clone(),
+            account,
             kind: adjustment.kind.clone(),
             allowance: adjustment.allowance.clone(),
             now: adjustment.now,

@@ -1,69 +1,162 @@
 //! The mapping of balances, charges, entries and adjustments to and from database rows.
 
-use super::batch::{AccountState, ChargeRow, MadeAdjustment};
-use crate::amount::{ChargeId, Credits};
+use serde::{Deserialize, Serialize};
+
+use super::batch::{AccountState, MadeAdjustment};
+use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::Timestamp;
-use crate::credit::balance_state::BalanceState;
 use crate::credit::due::Due;
-use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
+use crate::credit::model::{Model, Numbers, StoredBudget, StoredTerms};
+use crate::credit::{AdjustmentId, AdjustmentKind, Balance, BucketId, BucketTerms, Entry, EntryKind};
 use crate::error::StoreError;
+use crate::key::KeyId;
 use crate::name::AccountId;
 use crate::sql::{Row, Value};
 
 /// The columns of a balance, starting with its account.
 pub(super) const BALANCE_SCRIPT: &str =
-    "account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor";
+    "account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor, buckets";
 
 /// The columns of a charge, starting with its account.
-pub(super) const TAKEN: &str = "c.account, c.id, c.amount, c.closed_at, c.committed";
+pub(super) const TAKEN: &str =
+    "c.account, c.id, c.amount, c.closed_at, c.committed, c.draws, c.budget, c.turn";
 
 /// The columns of an adjustment, starting with its account.
-pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance";
+pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance, a.terms";
+
+/// The columns of a budget, starting with its account.
+pub(super) const BUDGET: &str =
+    "b.account, b.key, b.spent, b.turn, b.opened, b.due, b.period, b.again, b.floor, b.idle_from";
+
+/// The character between an account and the name of a currency.
+const BETWEEN: char = '\u{1f}';
+
+/// Returns the key of the rows of an account in one currency: the account for the default currency.
+pub(super) fn key(account: &AccountId, currency: &Currency) -> Result<AccountId, StoreError> {
+    if account.as_str().contains(BETWEEN) {
+        return Err(StoreError::rejected("an account id must not contain a unit separator in a database"));
+    }
+    if currency.is_default() {
+        return Ok(account.clone());
+    }
+    Ok(format!("{account}{BETWEEN}{currency}").into())
+}
+
+/// Returns the bounds of the keys of an account in other currencies than the default one.
+pub(super) fn other_keys(account: &AccountId) -> [String; 2] {
+    [format!("{account}{BETWEEN}"), format!("{account} ")]
+}
+
+/// Returns the account and the currency of a key.
+pub(super) fn parts(key: &str) -> Result<(AccountId, Currency), StoreError> {
+    match key.split_once(BETWEEN) {
+        None => Ok((key.into(), Currency::CREDITS)),
+        Some((account, currency)) => Ok((account.into(), currency.parse().map_err(StoreError::corrupt)?)),
+    }
+}
 
 /// Reads a balance from the columns of [`BALANCE_SCRIPT`].
 pub(super) fn account_state(row: &Row) -> Result<AccountState, StoreError> {
     let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
     let (period, again, floor) = (row.int(9)?, at(10)?, at(11)?);
     let due = at(5)?.map(|at| Due { at, period, again, floor });
-    let balance_state = BalanceState {
-        balance: credits(row.int(2)?)?,
-        held: credits(row.int(3)?)?,
+    let numbers = Numbers {
+        balance: credits(row.int(2)?)?.get(),
+        beside: 0,
+        open: credits(row.int(3)?)?.get(),
+        lent: credits(row.int(8)?)?.get(),
         unlimited: row.int(4)? != 0,
         due,
-        opened: None,
-        lent: credits(row.int(8)?)?,
         seen: at(6)?.unwrap_or(Timestamp::from_millis(0)),
     };
+    let model = Model::restored(row.maybe_text(12)?, numbers)?;
     let number = u64::try_from(row.int(7)?).map_err(StoreError::corrupt)?;
-    Ok(AccountState { balance_state, version: Some(row.int(1)?), number, changed: false })
+    Ok(AccountState { model, version: Some(row.int(1)?), number, changed: false })
+}
+
+/// A charge as it is stored.
+pub(super) struct StoredCharge {
+    pub(super) id: ChargeId,
+    pub(super) amount: Credits,
+    pub(super) closed: bool,
+    pub(super) committed: Option<Credits>,
+    pub(super) draws: Option<String>,
+    pub(super) budget: Option<(KeyId, u32)>,
 }
 
 /// Reads a charge from the columns of [`TAKEN`].
-pub(super) fn taken(row: &Row) -> Result<(ChargeId, ChargeRow), StoreError> {
-    let taken = ChargeRow {
+pub(super) fn taken(row: &Row) -> Result<StoredCharge, StoreError> {
+    let budget = match row.maybe_bytes(6)? {
+        Some(key) => Some((KeyId::from_bytes(key), number(row.int(7)?)?)),
+        None => None,
+    };
+    Ok(StoredCharge {
+        id: charge_id(row, 1)?,
         amount: credits(row.int(2)?)?,
         closed: row.maybe_int(3)?.is_some(),
         committed: row.maybe_int(4)?.map(credits).transpose()?,
-        changed: false,
+        draws: row.maybe_text(5)?.map(str::to_owned),
+        budget,
+    })
+}
+
+/// Reads a budget from the columns of [`BUDGET`].
+pub(super) fn budget(row: &Row) -> Result<(KeyId, StoredBudget), StoreError> {
+    let key =
+        row.maybe_bytes(1)?.ok_or_else(|| StoreError::corrupt("a budget in the database has no key"))?;
+    let at = |column| row.int(column).map(Timestamp::from_millis);
+    let maybe_at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
+    let due = Due { at: at(5)?, period: row.int(6)?, again: maybe_at(7)?, floor: maybe_at(8)? };
+    let stored = StoredBudget {
+        spent: credits(row.int(2)?)?.get(),
+        turn: number(row.int(3)?)?,
+        open: number(row.int(4)?)?,
+        due,
+        idle_from: at(9)?,
     };
-    Ok((charge_id(row, 1)?, taken))
+    Ok((KeyId::from_bytes(key), stored))
+}
+
+fn number(number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(StoreError::corrupt)
+}
+
+/// The buckets that an adjustment names, as they are stored in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdjustmentTerms {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bucket: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<StoredTerms>,
 }
 
 /// Reads an adjustment from the columns of [`MADE`].
 pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, MadeAdjustment), StoreError> {
     let amount = credits(row.int(3)?)?;
-    let kind = match row.text(2)? {
-        "top-up" => AdjustmentKind::TopUp(amount),
-        "deduct" => AdjustmentKind::Deduct(amount),
-        "set" => AdjustmentKind::Set(amount),
-        "unlimited" => AdjustmentKind::MakeUnlimited,
+    let named: Option<AdjustmentTerms> =
+        row.maybe_text(5)?.map(serde_json::from_str).transpose().map_err(StoreError::corrupt)?;
+    let (bucket, terms) = named.map_or((None, None), |named| (named.bucket, named.terms));
+    let bucket = bucket.as_deref().map(BucketId::from_stored).transpose()?;
+    let terms = terms.as_ref().map(StoredTerms::to_terms).transpose()?;
+    let kind = match (row.text(2)?, bucket, terms) {
+        ("top-up", None, None) => AdjustmentKind::TopUp(amount),
+        ("top-up", None, Some(terms)) => AdjustmentKind::TopUpInto { amount, terms },
+        ("deduct", None, None) => AdjustmentKind::Deduct(amount),
+        ("expire", Some(bucket), None) => AdjustmentKind::Expire(bucket),
+        ("move", Some(from), Some(terms)) => AdjustmentKind::Move { from, amount, terms },
+        ("set", None, None) => AdjustmentKind::Set(amount),
+        ("unlimited", None, None) => AdjustmentKind::MakeUnlimited,
         _ => return Err(StoreError::corrupt("unknown kind of adjustment in the database")),
     };
     let id = row.text(1)?.parse().map_err(StoreError::corrupt)?;
     Ok((id, (kind, balance(row, 4)?)))
 }
 
-/// Reads an entry from its number, time, kind, charge, adjustment, amount and balance.
+/// The columns of an entry.
+pub(super) const ENTRY: &str = "number, at, kind, charge, adjustment, amount, balance, bucket, rest";
+
+/// Reads an entry from the columns of [`ENTRY`].
 pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
     let adjustment = || -> Result<AdjustmentId, StoreError> {
         let id = row
@@ -74,29 +167,44 @@ pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
     let kind = match row.text(2)? {
         "charge" => EntryKind::Charge(charge_id(row, 3)?),
         "settlement" => EntryKind::Settlement(charge_id(row, 3)?),
+        "overage" => EntryKind::Overage(charge_id(row, 3)?),
         "refund" => EntryKind::Refund(charge_id(row, 3)?),
         "grant" => EntryKind::Grant,
         "opening" => EntryKind::Opening,
+        "expired" => EntryKind::Expired,
+        "debt-paid" => EntryKind::DebtPaid,
         "folded" => EntryKind::Folded,
         "top-up" => EntryKind::TopUp(adjustment()?),
         "deduction" => EntryKind::Deduction(adjustment()?),
         "set" => EntryKind::Set(adjustment()?),
+        "moved" => EntryKind::Moved(adjustment()?),
         "unlimited" => EntryKind::Unlimited(adjustment()?),
         _ => return Err(StoreError::corrupt("unknown kind of entry in the database")),
     };
     let number = u64::try_from(row.int(0)?).map_err(StoreError::corrupt)?;
-    Ok(Entry::new(number, Timestamp::from_millis(row.int(1)?), kind, row.int(5)?, balance(row, 6)?))
+    let entry = Entry::new(number, Timestamp::from_millis(row.int(1)?), kind, row.int(5)?, balance(row, 6)?);
+    let bucket = row.maybe_text(7)?.map_or(Ok(BucketId::Main), BucketId::from_stored)?;
+    let left = row.maybe_int(8)?.map_or(Ok(entry.left), credits)?;
+    Ok(entry.in_bucket(bucket, left))
 }
 
-/// Returns the stored form of an adjustment's kind and its amount. `None` for a kind that needs buckets.
-pub(super) fn written(kind: &AdjustmentKind) -> Option<(&'static str, Value)> {
-    Some(match kind {
-        AdjustmentKind::TopUp(amount) => ("top-up", (*amount).into()),
-        AdjustmentKind::Deduct(amount) => ("deduct", (*amount).into()),
-        AdjustmentKind::Set(amount) => ("set", (*amount).into()),
-        AdjustmentKind::MakeUnlimited => ("unlimited", Credits::ZERO.into()),
-        _ => return None,
-    })
+/// Returns the stored form of an adjustment's kind, its amount and its terms.
+pub(super) fn written(kind: &AdjustmentKind) -> [Value; 3] {
+    let named = |bucket: Option<&BucketId>, terms: Option<&BucketTerms>| {
+        let named =
+            AdjustmentTerms { bucket: bucket.map(BucketId::stored), terms: terms.map(StoredTerms::from) };
+        serde_json::to_string(&named).ok()
+    };
+    let (kind, amount, terms) = match kind {
+        AdjustmentKind::TopUp(amount) => ("top-up", *amount, None),
+        AdjustmentKind::TopUpInto { amount, terms } => ("top-up", *amount, named(None, Some(terms))),
+        AdjustmentKind::Deduct(amount) => ("deduct", *amount, None),
+        AdjustmentKind::Expire(bucket) => ("expire", Credits::ZERO, named(Some(bucket), None)),
+        AdjustmentKind::Move { from, amount, terms } => ("move", *amount, named(Some(from), Some(terms))),
+        AdjustmentKind::Set(amount) => ("set", *amount, None),
+        AdjustmentKind::MakeUnlimited => ("unlimited", Credits::ZERO, None),
+    };
+    [kind.into(), amount.into(), terms.into()]
 }
 
 impl From<Credits> for Value {
@@ -106,9 +214,13 @@ impl From<Credits> for Value {
 }
 
 impl From<Balance> for Value {
-    /// Converts a balance to a number, or to null if there is no limit.
+    /// Converts a balance to a number, which is negative for a debt, or to null if there is no limit.
     fn from(balance: Balance) -> Self {
-        balance.credits().map(|credits| credits.get().cast_signed()).into()
+        match balance {
+            Balance::Limited(credits) => credits.into(),
+            Balance::Owed(debt) => (-debt.get().cast_signed()).into(),
+            Balance::Unlimited => None::<i64>.into(),
+        }
     }
 }
 
@@ -147,7 +259,11 @@ pub(super) fn credits(number: i64) -> Result<Credits, StoreError> {
 }
 
 fn balance(row: &Row, column: usize) -> Result<Balance, StoreError> {
-    row.maybe_int(column)?.map_or(Ok(Balance::Unlimited), |number| credits(number).map(Balance::Limited))
+    Ok(match row.maybe_int(column)? {
+        None => Balance::Unlimited,
+        Some(owed @ ..0) => Balance::Owed(credits(owed.checked_neg().unwrap_or(i64::MAX))?),
+        Some(there) => Balance::Limited(credits(there)?),
+    })
 }
 
 pub(super) fn charge_id(row: &Row, column: usize) -> Result<ChargeId, StoreError> {

@@ -65,7 +65,7 @@ fn close(row: &Row, policy: Abandoned) -> Result<Ask, StoreError> {
         Abandoned::Settle => (rows::credits(row.int(2)?)?, EntryKind::Settlement),
     };
     let (account, id) = (row.text(0)?.into(), rows::charge_id(row, 1)?);
-    Ok(Ask::Close(Close { id, account, cost, kind, bars: false, abandoned: true }))
+    Ok(Ask::Close(Close::abandoned(account, id, cost, kind)))
 }
 
 pub(super) async fn forget_closed(database: &Database, closed_for: Duration) -> Result<u64, StoreError> {
@@ -84,7 +84,7 @@ pub(super) async fn forget_closed(database: &Database, closed_for: Duration) -> 
     }
 }
 
-/// Removes an account's balance, entries, charges and adjustments.
+/// Removes an account's balances in all currencies, with their entries, charges, adjustments and budgets.
 ///
 /// Returns true if there was a balance.
 pub(super) async fn erase(database: &Database, account: &AccountId) -> Result<bool, StoreError> {
@@ -102,18 +102,25 @@ async fn erase_once(database: &Database, account: &AccountId) -> Result<Option<b
     let mut session = database.transaction().await?;
     // The balance row is the lock: every other transaction on the account has either ended, or starts after all rows
     // are removed.
-    let statement = Statement::new("SELECT entries, due FROM tollgate_balances");
-    let statement = statement.push_value(" WHERE account = ", account).push(session.lock());
-    let Some(row) = session.row(statement).await? else {
+    let [after, before] = rows::other_keys(account);
+    let all = |statement: Statement| {
+        let statement = statement.push_value(" WHERE account = ", account);
+        let statement = statement.push_value(" OR (account > ", after.as_str());
+        statement.push_value(" AND account < ", before.as_str()).push(")")
+    };
+    let statement = all(Statement::new("SELECT entries, due FROM tollgate_balances"));
+    let found = session.rows(statement.push(" ORDER BY account").push(session.lock())).await?;
+    if found.is_empty() {
         session.roll_back().await?;
         return Ok(None);
-    };
-    // A row that only bars a charge is not a balance.
-    let there = row.int(0)? > 0 || row.maybe_int(1)?.is_some();
-    for table in ["balances", "charges", "entries", "adjustments"] {
-        let statement =
-            Statement::new("DELETE FROM tollgate_").push(table).push_value(" WHERE account = ", account);
-        session.execute(statement).await?;
+    }
+    let mut there = false;
+    for row in &found {
+        // A row that only bars a charge is not a balance.
+        there |= row.int(0)? > 0 || row.maybe_int(1)?.is_some();
+    }
+    for table in ["balances", "charges", "entries", "adjustments", "budgets"] {
+        session.execute(all(Statement::new("DELETE FROM tollgate_").push(table))).await?;
     }
     session.commit().await?;
     Ok(Some(there))

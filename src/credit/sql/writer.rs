@@ -67,7 +67,7 @@ impl Writer {
         if ask.account().as_str().contains('\0') {
             return Err(StoreError::rejected("an account id must not contain a zero byte in a database"));
         }
-        let charge = if let Ask::Charge { id, .. } = &ask { Some(*id) } else { None };
+        let charge = if let Ask::Charge(charge) = &ask { Some(charge.id) } else { None };
         if let Some(id) = charge {
             writer.unsent.take(id);
         }

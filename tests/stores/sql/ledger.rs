@@ -113,11 +113,11 @@ async fn charge_ends_once_on_any_node(place: Place) {
     assert_eq!(balance(&two, "ada").await, 90);
     assert_eq!(charge(&one, &ada, 3, 30).await.unwrap(), posted(60));
     one.settle(&crate::support::settlement(&ada, number(3), Credits::new(99))).await.unwrap();
-    // A charge, its end, and the adjustment: an entry for each.
+    // A cost above the charge takes what is there.
     let entries = one.entries(&EntryQuery::newest("ada", 10)).await.unwrap();
     let told: Vec<_> = entries.iter().map(|entry| (entry.kind.name(), entry.amount)).collect();
     let expected = [
-        ("settlement", 0),
+        ("overage", -60),
         ("charge", -30),
         ("settlement", 20),
         ("charge", -30),

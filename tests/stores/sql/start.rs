@@ -102,7 +102,7 @@ fn role(place: &Place, name: &str, grants: &str) -> String {
     let all = "tollgate_accounts, tollgate_keys, tollgate_hashes, tollgate_balances, tollgate_entries, \
                tollgate_charges, tollgate_adjustments, tollgate_audit, tollgate_usage_batches, tollgate_usage_series, \
                tollgate_usage_minutes, tollgate_usage_hours, tollgate_usage_days, tollgate_usage_months, tollgate_crossings, \
-               tollgate_alerts";
+               tollgate_alerts, tollgate_budgets";
     server.say(database, &format!("DROP ROLE IF EXISTS {name}"));
     server.say(database, &format!("CREATE ROLE {name} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC"));
     if !grants.is_empty() {

@@ -31,18 +31,12 @@ async fn shared_store_keeps_the_contract(place: Place) {
 }
 
 async fn the_ledger_keeps_the_contract(place: Place) {
-    crate::suites::with_one_bucket(conformance::credits(SqlLedger::new(&place.open().await)))
-        .run()
-        .await
-        .assert();
+    conformance::credits(SqlLedger::new(&place.open().await)).run().await.assert();
 }
 
 async fn shared_ledger_keeps_the_contract(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
-    crate::suites::with_one_bucket(conformance::credits(Arc::new(ledger) as Arc<dyn CreditAdmin>))
-        .run()
-        .await
-        .assert();
+    conformance::credits(Arc::new(ledger) as Arc<dyn CreditAdmin>).run().await.assert();
 }
 
 async fn the_audit_store_keeps_the_contract(place: Place) {
