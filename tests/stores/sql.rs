@@ -10,6 +10,7 @@ mod housekeeping;
 mod last_used;
 mod ledger;
 mod lists;
+mod migration;
 mod model;
 mod network;
 mod outage;
