@@ -1,6 +1,7 @@
 //! The form of an account's credits in a database.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -258,7 +259,7 @@ impl Model {
         let first = later.iter().fold(draws.amount, |rest, spill| rest.saturating_sub(spill.amount));
         let mut text = format!("{}:{first}", draws.first());
         for spill in later {
-            text.push_str(&format!(",{}:{}", spill.bucket, spill.amount));
+            let _ = write!(text, ",{}:{}", spill.bucket, spill.amount);
         }
         Some(text)
     }

@@ -31,8 +31,8 @@ fn keys_and_credits_persist_in_a_database() -> Result<(), Fault> {
     let entries = desk.json(&["credits", "entries", "ada"])?;
     let amounts: Vec<_> =
         entries["entries"].as_array().ok_or("no list")?.iter().map(|one| &one["amount"]).collect();
-    assert_eq!(amounts, [-23, -20, 50]);
-    assert_eq!(entries["entries"][1]["id"], "refund-1");
+    assert_eq!(amounts, [7, -30, -20, 50]);
+    assert_eq!(entries["entries"][2]["id"], "refund-1");
     let (out, err) = desk.done(&["credits", "unlimited", "ada", "--id", "friend"])?;
     assert_eq!((out.as_str(), err.trim()), ("", "ada  unlimited"));
     assert_eq!(desk.json(&["credits", "balance", "ada"])?["unlimited"], true);
