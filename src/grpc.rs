@@ -86,10 +86,11 @@
 //!
 //! - a `google.rpc.ErrorInfo`: `reason` is the kind's code in upper case, and `domain` is the configured realm (or
 //!   `tollgate`). `metadata` contains `request_id` and, if the kind has them, `policy`, `required_scope`,
-//!   `required_plan`, `agreement`, `agreement_url`, `parameter`, `cap`, `balance`, `cost`, `max_keys`,
-//!   `max_in_flight`;
-//! - a `google.rpc.QuotaFailure`, if quotas are exceeded: for each of them, the owner that it counts (`key`, `account` or
-//!   `pool:NAME`), the realm or `tollgate`, the unit `requests`, the quota's name, and the quota itself. Without
+//!   `required_plan`, `agreement`, `agreement_url`, `parameter`, `cap`, `balance`, `cost`, `max_keys`, `max_in_flight`,
+//!   `weight`, `capacity`;
+//! - a `google.rpc.QuotaFailure`, if quotas are exceeded: for each of them, the owner that it counts (`key`, `account`,
+//!   `network` or `pool:NAME`), the realm or `tollgate`, the unit, the quota's name, and the quota itself. A limit on requests in
+//!   flight has the unit `concurrent-requests` and the name `in_flight`. Without
 //!   [limit headers](crate::GateBuilder::limit_headers), only the quota with the longest wait is listed;
 //! - a `google.rpc.RetryInfo`, if the pushback is not negative.
 //!

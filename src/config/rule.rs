@@ -266,14 +266,16 @@ impl RuleConfig {
             let named = self.open_to.iter().flatten().next().cloned().unwrap_or_default();
             return Err(ConfigError::new(named, problem, expected).in_member("open_to"));
         }
-        let first = match self.routes() {
-            [first, _, ..] => Rule::new(first).ok(),
-            _ => None,
-        };
+        let shared: Option<Vec<Arc<str>>> = self
+            .routes()
+            .iter()
+            .map(|route| Some(Arc::clone(Rule::new(route).ok()?.shared_route())))
+            .collect();
+        let shared: Option<Arc<[Arc<str>]>> = shared.filter(|routes| routes.len() > 1).map(Into::into);
         let rule = |(place, route): (usize, &String)| {
             let mut rule = Rule::new(route).map_err(|error| self.in_route(place, error))?;
             self.apply(&mut rule, default)?;
-            rule.first_route = first.as_ref().map(|first| Arc::clone(first.shared_route()));
+            rule.routes.clone_from(&shared);
             Ok(rule)
         };
         self.routes().iter().enumerate().map(rule).collect()

@@ -37,6 +37,9 @@ use crate::metrics::{Counter, networks_forgotten};
 /// The last row has one limit: a valid key that this gate has never seen is denied while another client of its network
 /// tries further keys faster than the quota. A client that repeats one invalid key, or sends none, does not cause this.
 ///
+/// A failed attempt is counted when the look-up has ended. Requests of a network that arrive while the look-ups of others are
+/// under way are looked up too, and are then denied with 429 above the quota.
+///
 /// # Memory and nodes
 ///
 /// The counts are in the memory of each process: `n` nodes permit `n` times the quota. They take at most 17 MiB, for

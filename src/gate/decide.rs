@@ -585,7 +585,8 @@ impl Decision {
             return denial;
         }
         let key = self.hash.as_ref();
-        if let Some(key) = key {
+        // A key that only the address excludes is still a good one.
+        if let Some(key) = key.filter(|_| denial.kind() != DenialKind::AddressNotAllowed) {
             attempts.forget(key);
         }
         let counted = attempts.count(core.network_of(view), key, core.clock.now().ticks());

@@ -7,7 +7,7 @@ use crate::account::{
     AppliedQuotas, ExceededQuotas, LimitIndex, Limits, QuotaChoice, ResolvedTerms, Terms, TermsError,
 };
 use crate::account::{InFlightLimit, InFlightLimits};
-use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, Quotas};
+use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
 use crate::gate::anonymous::AnonymousTier;
@@ -136,9 +136,14 @@ impl Plans {
         let policies = plan.quotas.iter().filter_map(|quota| self.policy(quota).ok());
         let policies: Vec<_> = policies.map(|policy| tier.counted(policy)).collect();
         distinct(&policies, tier, "the plan")?;
-        let quotas = Quotas::default().beside(QuotaOrigin::Anonymous, policies);
-        let in_flight =
-            plan.in_flight.clone().map(|limit| tier.counted_in_flight(limit.of(QuotaOrigin::Anonymous)));
+        let is_pool = |counts: &QuotaScope| matches!(counts, QuotaScope::Pool(_));
+        let (pools, others) = policies.into_iter().partition::<Vec<_>, _>(|policy| is_pool(policy.counts()));
+        let quotas = Quotas::new(pools).beside(QuotaOrigin::Anonymous, others);
+        let in_flight = plan.in_flight.clone().map(|limit| {
+            let is_shared = is_pool(limit.counts());
+            let limit = if is_shared { limit } else { limit.of(QuotaOrigin::Anonymous) };
+            tier.counted_in_flight(limit)
+        });
         let own = Limits { quotas, in_flight: self.in_flight_beside(in_flight) };
         let of_rules = self.of_rules(rules, plan, Some(tier), groups)?;
         Ok(Terms::new(Arc::new(plan.clone()), own, plan.caps.clone(), of_rules))
@@ -252,6 +257,12 @@ impl Plans {
         Ok(Quotas::of_groups(
             by_origin.into_iter().flat_map(|(origin, policies)| groups.of(origin, policies)),
         ))
+    }
+
+    /// Returns the quota of this name.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn named_quota(&self, name: &str) -> Option<&QuotaPolicy> {
+        self.quotas.get(name)
     }
 
     fn policy(&self, quota: &QuotaRef) -> Result<QuotaPolicy, TermsError> {

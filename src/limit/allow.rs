@@ -1,6 +1,7 @@
 //! A rate limiter that admits requests while the limiter behind it fails.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::account::{QuotaPolicy, Quotas};
@@ -46,6 +47,8 @@ pub struct AllowOnFailure<T> {
 struct Failing {
     log: Mode,
     admitted: Counter,
+    /// True if a request was admitted without a limit.
+    has_admitted: AtomicBool,
 }
 
 /// The minimum time between log events of a limiter that fails intermittently.
@@ -57,7 +60,13 @@ impl<T: RateLimiter> AllowOnFailure<T> {
         let begins = "a rate limiter fails: requests are admitted without a limit";
         let log = Mode::before::<T>(begins, "a rate limiter has recovered: quotas apply again").apart(APART);
         let admitted = Counter::new(&FAILED_OPEN, &[]);
-        Self { shared, failing: Arc::new(Failing { log, admitted }) }
+        Self { shared, failing: Arc::new(Failing { log, admitted, has_admitted: AtomicBool::new(false) }) }
+    }
+
+    /// Returns true if this limiter itself admitted the request of an answer that is marked as local. A limiter that marks
+    /// its own answers, as [`LocalFallback`](crate::limit::LocalFallback) does, never fails.
+    fn is_own(&self, local: bool) -> bool {
+        local && self.failing.has_admitted.load(Ordering::Relaxed)
     }
 
     /// Returns the answer of the shared limiter, or what `otherwise` returns if it failed.
@@ -86,6 +95,7 @@ impl Failing {
             Err(error) if !error.is_rejected() => {
                 self.log.begin(now.ticks(), &error);
                 self.admitted.add(1);
+                self.has_admitted.store(true, Ordering::Relaxed);
                 Ok(otherwise())
             }
             answer => {
@@ -129,11 +139,11 @@ impl<T: RateLimiter> RateLimiter for AllowOnFailure<T> {
     }
 
     fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
-        if acquire.local { StoreFuture::ready(()) } else { self.shared.release(acquire) }
+        if self.is_own(acquire.local) { StoreFuture::ready(()) } else { self.shared.release(acquire) }
     }
 
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
-        if correction.local { StoreFuture::ready(()) } else { self.shared.correct(correction) }
+        if self.is_own(correction.local) { StoreFuture::ready(()) } else { self.shared.correct(correction) }
     }
 
     fn limits_in_flight(&self) -> bool {

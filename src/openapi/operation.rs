@@ -1,10 +1,11 @@
 //! The description of one operation's requirements and denials.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::account::QuotaScope;
+use crate::account::{QuotaRef, QuotaScope};
 use crate::gate::{Core, RouteDescription};
 use crate::openapi::{answers, kinds, merge, schemes};
 use crate::respond::CreditHeaders;
@@ -36,7 +37,7 @@ impl<'a> Operation<'a> {
         if rule.public && self.compiled.limits.is_none() {
             return;
         }
-        let asked = asked(rule);
+        let asked = asked(rule, self.core);
         if !asked.is_empty() {
             operation.insert("x-tollgate".to_owned(), asked.into());
         }
@@ -86,7 +87,7 @@ fn add_described(
 }
 
 /// Returns the rule's requirements other than a key, as the members of `x-tollgate`.
-fn asked(rule: &Rule) -> Map<String, Value> {
+fn asked(rule: &Rule, core: &Core) -> Map<String, Value> {
     let mut asked = Map::new();
     let mut ask = |name: &str, value: Value| drop(asked.insert(name.to_owned(), value));
     match &rule.cost {
@@ -123,16 +124,24 @@ fn asked(rule: &Rule) -> Map<String, Value> {
         ask("anonymous", true.into());
     }
     if !rule.quotas.is_empty() {
-        ask("quotas", rule.quotas.iter().map(ToString::to_string).collect());
+        ask("quotas", rule.quotas.iter().map(|quota| quota_text(quota, core)).collect());
+    }
+    let terms = terms_of(rule, core);
+    if !terms.is_empty() {
+        let terms = terms.into_iter().map(|(plan, quotas)| (plan.to_owned(), Value::from(quotas)));
+        ask("plan_quotas", Value::Object(terms.collect()));
     }
     match &rule.weight {
         weight if weight.is_one() => {}
         Weight::Fixed(weight) => ask("weight", (*weight).into()),
-        Weight::Parameter { parameter, default, most, .. } => {
-            ask("weight", json!({ "parameter": parameter, "default": default, "most": most }));
+        Weight::Parameter { parameter, least, default, most } => {
+            let weight = json!({ "parameter": parameter, "least": least, "default": default, "most": most });
+            ask("weight", weight);
         }
-        Weight::Header { header, default, most, .. } => {
-            ask("weight", json!({ "header": header.as_str(), "default": default, "most": most }));
+        Weight::Header { header, least, default, most } => {
+            let weight =
+                json!({ "header": header.as_str(), "least": least, "default": default, "most": most });
+            ask("weight", weight);
         }
         Weight::Reported { reserve, most } => ask("weight", json!({ "reserve": reserve, "most": most })),
     }
@@ -140,6 +149,31 @@ fn asked(rule: &Rule) -> Map<String, Value> {
         ask("in_flight", limit.most().into());
     }
     asked
+}
+
+/// Returns the number of a quota, with the owner that it counts if that is not the key.
+fn quota_text(quota: &QuotaRef, core: &Core) -> String {
+    let policy = match quota {
+        QuotaRef::Policy(policy) => Some(policy),
+        QuotaRef::Named(name) => core.plans.named_quota(name),
+    };
+    let Some(policy) = policy else { return quota.to_string() };
+    let owner = match policy.counts() {
+        QuotaScope::Key => return policy.to_string(),
+        QuotaScope::Account => "account".to_owned(),
+        QuotaScope::Network(_) => "network".to_owned(),
+        QuotaScope::Pool(pool) => format!("pool {}", pool.as_str()),
+    };
+    format!("{policy} for each {owner}").replace("for each pool", "for the pool")
+}
+
+/// Returns the quotas that plans have for the rule, by plan.
+fn terms_of<'c>(rule: &Rule, core: &'c Core) -> BTreeMap<&'c str, Vec<String>> {
+    let terms = core.plan_data.values().filter_map(|plan| Some((plan, rule.terms_of(plan)?.1)));
+    let texts = terms.map(|(plan, terms)| {
+        (plan.name.as_str(), terms.quotas.iter().map(|quota| quota_text(quota, core)).collect::<Vec<_>>())
+    });
+    texts.filter(|(_, quotas)| !quotas.is_empty()).collect()
 }
 
 fn in_words(rule: &Rule, core: &Core) -> String {
@@ -173,8 +207,11 @@ fn in_words(rule: &Rule, core: &Core) -> String {
         words.push(format!("A request without a key is served under the plan {plan}."));
     }
     if !rule.quotas.is_empty() {
-        let quotas: Vec<String> = rule.quotas.iter().map(ToString::to_string).collect();
+        let quotas: Vec<String> = rule.quotas.iter().map(|quota| quota_text(quota, core)).collect();
         words.push(format!("Has rate limits of its own: {}.", quotas.join(", ")));
+    }
+    for (plan, quotas) in terms_of(rule, core) {
+        words.push(format!("Rate limits on the plan {plan}: {}.", quotas.join(", ")));
     }
     match &rule.weight {
         weight if weight.is_one() => {}

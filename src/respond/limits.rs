@@ -71,7 +71,8 @@ pub(crate) fn limit_headers(headers: &mut impl AnswerHeaders, reported: &Reporte
             continue;
         };
         let decides = retry_after.filter(|_| least.is_some_and(|least| place == least.policy));
-        let more = seconds(decides.unwrap_or_else(|| window_status.next()));
+        // A heavy request may have to wait longer than until there is more quota.
+        let more = seconds(decides.map_or(window_status.next(), |wait| wait.min(window_status.next())));
         let (left, part) = (window_status.remaining, Part::of(policy, origin));
         if more == 0 || promised.is_some_and(|promised| more > promised) {
             part.push(&mut standing, format_args!("r={left}"));

@@ -203,9 +203,9 @@ pub struct Rule {
     /// The limit on requests in flight to the rule, in addition to that of the key. `None` means no limit. A public rule has no
     /// key: its limit counts a network or a pool.
     pub in_flight: Option<InFlightLimit>,
-    /// The first route of the rule's table in the configuration file, for a rule that has several routes. All routes of the
-    /// table share the windows of its quotas and the slots of its limit on requests in flight.
-    pub(crate) first_route: Option<Arc<str>>,
+    /// The routes of the rule's table in the configuration file, if it has several. They share the windows of its quotas, the
+    /// slots of its limit on requests in flight, and the terms that plans have for one of them.
+    pub(crate) routes: Option<Arc<[Arc<str>]>>,
     pub(crate) purpose: Purpose,
 }
 
@@ -311,7 +311,7 @@ impl Rule {
             quotas: Vec::new(),
             weight: Weight::default(),
             in_flight: None,
-            first_route: None,
+            routes: None,
             purpose: Purpose::Service,
         }
     }
@@ -336,7 +336,7 @@ impl Rule {
             anonymous: false,
             scopes: ScopeRule::Unnamed,
             // Equal limits of two rules count separately, except for quotas that have names.
-            first_route: if self.has_own_counts() { Some(self.limit_label()) } else { None },
+            routes: self.has_own_counts().then(|| [self.limit_label()].into()),
             ..self.clone()
         }
     }
@@ -348,7 +348,8 @@ impl Rule {
 
     /// Returns the route by which the windows and the slots of the rule are identified.
     pub(crate) fn limit_label(&self) -> Arc<str> {
-        Arc::clone(self.first_route.as_ref().unwrap_or(&self.route))
+        let first = self.routes.as_ref().and_then(|routes| routes.first());
+        Arc::clone(first.unwrap_or(&self.route))
     }
 
     /// Returns the plan's terms for this rule, with the route under which the plan has them.
@@ -357,9 +358,11 @@ impl Rule {
         terms.next().map(|(route, terms)| (route.as_str(), terms))
     }
 
-    /// Returns true if a text names the route of this rule, in any spelling.
+    /// Returns true if a text names a route of this rule, in any spelling.
     pub(crate) fn has_route(&self, route: &str) -> bool {
-        *route == *self.route || Self::new(route).is_ok_and(|named| named.route == self.route)
+        let routes = self.routes.as_deref().unwrap_or(std::slice::from_ref(&self.route));
+        let has = |text: &str| routes.iter().any(|own| **own == *text);
+        has(route) || Self::new(route).is_ok_and(|named| has(&named.route))
     }
 
     /// Returns true if both rules have the same requirements, whatever requests they apply to.

@@ -35,11 +35,19 @@ pub(crate) struct CompiledRule {
     pub(crate) refuses: bool,
     /// The index of the rule among those that have limits of their own, for any plan.
     pub(crate) limits: Option<LimitIndex>,
+    /// True if a plan has terms of its own for the rule.
+    has_terms: bool,
     /// True if this is a twin rule: it applies to paths that some routers match with the pattern of another rule.
     pub(crate) beside: bool,
 }
 
 impl CompiledRule {
+    /// Returns true if both rules have the same requirements and the same windows, whatever requests they apply to.
+    fn asks_as(&self, other: &Self) -> bool {
+        let have_terms = self.has_terms || other.has_terms;
+        self.rule.asks_as(&other.rule) && (!have_terms || self.rule.limit_label() == other.rule.limit_label())
+    }
+
     fn new(rule: Rule, plans: &HashMap<PlanName, Plan>) -> Result<Self, ConfigError> {
         for plan in rule.open_to.iter().chain(&rule.closed_to) {
             let member = if rule.open_to.contains(plan) { "open_to" } else { "closed_to" };
@@ -72,6 +80,7 @@ impl CompiledRule {
             weighed_by,
             refuses: false,
             limits: None,
+            has_terms: false,
             beside: false,
         })
     }
@@ -89,6 +98,7 @@ impl CompiledRule {
             weighed_by: None,
             refuses: true,
             limits: None,
+            has_terms: false,
             beside: false,
         }
     }
@@ -208,13 +218,12 @@ impl RuleSet {
         let mut compiled = Vec::with_capacity(2 * named + 2);
         let mut limited = 0;
         for (place, rule) in rules.into_iter().enumerate() {
-            let is_limited = !rule.quotas.is_empty()
-                || rule.in_flight.is_some()
-                || plans.values().any(|plan| rule.terms_of(plan).is_some());
+            let has_terms = plans.values().any(|plan| rule.terms_of(plan).is_some());
+            let is_limited = !rule.quotas.is_empty() || rule.in_flight.is_some() || has_terms;
             let limits = is_limited.then_some(LimitIndex(limited));
             limited += u32::from(is_limited);
             let rule = CompiledRule::new(rule, plans).map_err(|error| error.in_member(member(place)))?;
-            compiled.push(Arc::new(CompiledRule { index: Some(place), limits, ..rule }));
+            compiled.push(Arc::new(CompiledRule { index: Some(place), limits, has_terms, ..rule }));
         }
         let refusing = Arc::new(CompiledRule::refusing());
         let beside = |compiled: &Arc<CompiledRule>| {
@@ -274,9 +283,7 @@ impl RuleSet {
         };
         match (named(sent), named(decoded)) {
             (None, Some(other)) => refused + 1 + other,
-            (Some(one), Some(other))
-                if one != other && !self.rules[one].rule.asks_as(&self.rules[other].rule) =>
-            {
+            (Some(one), Some(other)) if one != other && !self.rules[one].asks_as(&self.rules[other]) => {
                 refused
             }
             _ => sent,

@@ -51,7 +51,8 @@ pub enum Weight {
         most: u32,
     },
     /// The weight that the handler reports by the request's [`WeightReport`](crate::gate::WeightReport), as for tokens that
-    /// are counted when the answer is complete.
+    /// are counted when the answer is complete. A gate inside another one that has drawn for the request draws no units of the
+    /// plan's quotas, and gives the handler no report for a rule without quotas of its own.
     Reported {
         /// The number of units that are drawn in advance. It is at least 1.
         reserve: u32,

@@ -11,6 +11,7 @@ mod in_flight;
 mod insecure;
 mod key_generation;
 mod keys;
+mod limit_edges;
 #[path = "../support/log.rs"]
 mod log;
 mod network_quotas;

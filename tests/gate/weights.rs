@@ -181,7 +181,7 @@ async fn wait_is_that_of_the_weight() {
     assert_eq!(ask(&world, &gate, "GET /heavy").await.status, 200);
     let answer = ask(&world, &gate, "GET /heavy").await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("20")));
-    assert_eq!(answer.header("ratelimit"), Some("\"minute\";r=20;t=20"));
+    assert_eq!(answer.header("ratelimit"), Some("\"minute\";r=20;t=1"));
     assert_eq!(answer.header("ratelimit-policy"), Some("\"minute\";q=60;w=60;qu=\"units\""));
     // A request of one unit is admitted meanwhile.
     assert_eq!(ask(&world, &gate, "GET /a").await.status, 200);

@@ -5,6 +5,7 @@
 use crate::support;
 
 mod errors;
+mod limits;
 mod management;
 mod order;
 mod unfinished_handlers;

@@ -1,5 +1,6 @@
 //! The future of a response through the gate.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use crate::adapter::serving::Serving;
 use crate::adapter::{call, closed, headers, refusal};
 use crate::denial::Denial;
 use crate::future::StoreFuture;
-use crate::gate::{Admission, Decision, bare_failure, decide};
+use crate::gate::{Admission, Decision, Held, bare_failure, decide};
 use crate::respond::RequestCredits;
 
 pin_project! {
@@ -134,12 +135,12 @@ fn refuse(
 }
 
 /// Adds the gate's headers to the response, and closes the charge. An error counts as the response with its status. The slots
-/// of the request are held until the end of the body. The body of an error's response is complete.
+/// of the request are held until the end of the body.
 fn finish<B>(
     serving: &mut Serving,
     mut result: Result<ServiceResponse<B>, actix_web::Error>,
 ) -> (Option<StoreFuture<()>>, Answer<B>) {
-    let held = serving.take_held();
+    let mut held = serving.take_held();
     let closing = match &mut result {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -159,7 +160,7 @@ fn finish<B>(
             let outcome = serving.outcome(status, || None);
             let credits = outcome.and_then(|outcome| serving.credits_after(outcome));
             let closing = outcome.and_then(|outcome| serving.close(outcome));
-            answer_later(serving, credits, error);
+            answer_later(serving, credits, std::mem::take(&mut held), error);
             closing
         }
     };
@@ -169,12 +170,19 @@ fn finish<B>(
 
 /// Adds the gate's headers to the response of an error once that response is created, because some errors can create only
 /// one. The error keeps its type, also for middleware that looks for it.
-fn answer_later(serving: &mut Serving, credits: Option<RequestCredits>, error: &mut actix_web::Error) {
+fn answer_later(
+    serving: &mut Serving,
+    credits: Option<RequestCredits>,
+    held: Held,
+    error: &mut actix_web::Error,
+) {
     let (admission, request_id) = serving.take();
+    let held = Cell::new(held);
     error.add_response_mapper(move |mut response| {
         headers::answer(response.headers_mut(), &admission, &mut request_id.clone());
         headers::tell_credits(response.headers_mut(), &admission, credits);
-        response
+        // The body of an error's response may be a stream.
+        response.map_body(|_, body| GatedBody::new(body, held.take()).boxed())
     });
 }
 

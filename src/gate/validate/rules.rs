@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::account::{Allowance, Plan, QuotaRef, QuotaScope};
+use crate::account::{Allowance, Plan, QuotaPolicy, QuotaRef, QuotaScope};
 use crate::amount::Credits;
 use crate::error::ConfigError;
 use crate::gate::GateBuilder;
@@ -285,7 +285,7 @@ const AT_LEAST_ONE: &str = "write at least 1";
 /// Rejects a quota that can never admit a request to a rule, because it cannot hold the units that the lightest request takes.
 fn admits_its_weight(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdict {
     if rule.weight.least() <= 1 {
-        return Ok(());
+        return admits_the_default(rule, member, builder);
     }
     let beside = |error: ConfigError| error.beside(format!("{member}.weight"));
     holds(&rule.quotas, rule, builder).map_err(|error| beside(error.in_member(member)))?;
@@ -298,7 +298,28 @@ fn admits_its_weight(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdic
             holds(&terms.quotas, rule, builder).map_err(|error| beside(error.in_member(member)))?;
         }
     }
-    Ok(())
+    admits_the_default(rule, member, builder)
+}
+
+/// Rejects a default weight that a quota of the rule can never hold: every request that names no weight would be refused.
+fn admits_the_default(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdict {
+    let (Weight::Parameter { default, .. } | Weight::Header { default, .. }) = &rule.weight else {
+        return Ok(());
+    };
+    let Some(units) = NonZeroU32::new(*default) else { return Ok(()) };
+    let policy = |quota: &QuotaRef| match quota {
+        QuotaRef::Policy(policy) => Some(policy.clone()),
+        QuotaRef::Named(name) => builder.quotas.get(name).cloned(),
+    };
+    let is_too_small = |policy: &QuotaPolicy| policy.units_of(units) > policy.capacity();
+    match rule.quotas.iter().find(|quota| policy(quota).is_some_and(|policy| is_too_small(&policy))) {
+        None => Ok(()),
+        Some(quota) => {
+            let problem = format!("the quota `{quota}` of the rule can never hold the default weight");
+            let expected = "lower the default, or raise the quota or its burst";
+            refuse(&format!("{member}.weight.default"), &default.to_string(), &problem, expected)
+        }
+    }
 }
 
 /// Checks that each quota can hold the least weight of a rule's requests.

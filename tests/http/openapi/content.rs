@@ -64,7 +64,7 @@ fn route_documents_its_requirements() {
     let scopes = json!({ "all": ["orders:read", "orders:write"] });
     assert_eq!(orders["x-tollgate"], json!({ "scopes": scopes, "agreements": ["terms"] }));
     let backtests = operation(&document, "post", "/v1/backtests");
-    let weight = json!({ "parameter": "years", "default": 1, "most": 20 });
+    let weight = json!({ "parameter": "years", "least": 1, "default": 1, "most": 20 });
     assert_eq!(backtests["x-tollgate"], json!({ "quotas": ["40 per day"], "weight": weight }));
     let words = "Has rate limits of its own: 40 per day. Takes as many units of each rate limit as `years` says. Its \
         default is 1, and its maximum is 20.";
@@ -74,7 +74,10 @@ fn route_documents_its_requirements() {
     assert_eq!(told, "The request takes 6 units of the quota `minute`, which can hold 5.");
     assert!(examples["parameter_above_cap"].is_object(), "{examples}");
     let chat = operation(&document, "post", "/v1/chat");
-    assert_eq!(chat["x-tollgate"]["weight"], json!({ "header": "x-tokens", "default": 3, "most": 4 }));
+    assert_eq!(
+        chat["x-tollgate"]["weight"],
+        json!({ "header": "x-tokens", "least": 1, "default": 3, "most": 4 })
+    );
     let batch = operation(&document, "post", "/v1/batch");
     assert_eq!(batch["x-tollgate"], json!({ "weight": 5 }));
     assert_eq!(batch["description"], "Takes 5 units of each rate limit.");
@@ -434,7 +437,7 @@ fn quotas_of_a_public_route_are_described() {
     let document = gate("").gate().openapi();
     let operation = &document["paths"]["/status"]["get"];
     assert_eq!(operation["security"], json!([]));
-    assert_eq!(operation["x-tollgate"], json!({ "quotas": ["60 per minute"] }));
+    assert_eq!(operation["x-tollgate"], json!({ "quotas": ["60 per minute for each network"] }));
     assert_eq!(statuses(operation), ["default", "429", "500", "503"]);
     assert!(operation["responses"]["429"]["headers"]["Retry-After"].is_object(), "{operation}");
 }
