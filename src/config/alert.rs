@@ -179,6 +179,7 @@ impl WebhookConfig {
     }
 
     #[cfg(not(feature = "webhooks"))]
+    #[allow(clippy::unused_self, reason = "the other build needs it")]
     fn add(&self, _: GateBuilder) -> Result<GateBuilder, ConfigError> {
         let expected = "enable the feature `webhooks`, or leave the webhook out";
         Err(ConfigError::new("", "this build cannot call webhooks", expected).in_member("url"))
