@@ -112,7 +112,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 32] = [
+    const HEADINGS: [&str; 38] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -140,6 +140,12 @@ mod tests {
         "## Anonymous requests",
         "## Attempts",
         "### Networks",
+        "## Back ends",
+        "### Policy for the store",
+        "### Stale keys",
+        "### Policy for the limiter",
+        "### Policy for the ledger",
+        "## Insecure channels",
         "## Proxies",
         "## Request ids",
         "## Credit headers",

@@ -42,8 +42,8 @@ definitions! {
     SWEPT_CHARGES = "tollgate_swept_charges_total", "Charges or leased blocks that a sweep closed.";
     USAGE_BATCHES = "tollgate_usage_batches_total", "Batches of usage.";
     USAGE_FOLDED = "tollgate_usage_folded_total", "Requests whose detail usage left out.";
-    NETWORKS_FORGOTTEN = "tollgate_networks_forgotten_total", "Networks whose counts were dropped for others.";
     FAILED_OPEN = "tollgate_failed_open_total", "Requests that were admitted without a limit, because the limiter failed.";
+    NETWORKS_FORGOTTEN = "tollgate_networks_forgotten_total", "Networks whose counts were dropped for others.";
     EVENTS_DROPPED = "tollgate_events_dropped_total", "Decision events that a sink dropped.";
 }
 
