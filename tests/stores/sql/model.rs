@@ -160,9 +160,9 @@ async fn compare(ledgers: &[SqlLedger; 2], account: &Account, steps: &[Step], gr
     let query = EntryQuery::newest(account.id.clone(), 1_000);
     // The end of a charge may leave the credits of a bucket that has expired to the next call: sums are compared.
     let sums = |entries: &[Entry]| {
-        let mut sums: HashMap<(BucketId, &'static str), i64> = HashMap::new();
+        let mut sums: HashMap<(BucketId, &'static str), i128> = HashMap::new();
         for entry in entries.iter().filter(|entry| entry.kind != EntryKind::Expired) {
-            *sums.entry((entry.bucket.clone(), entry.kind.name())).or_default() += entry.amount;
+            *sums.entry((entry.bucket.clone(), entry.kind.name())).or_default() += i128::from(entry.amount);
         }
         sums
     };
