@@ -59,7 +59,7 @@ const SCRIPT: &str = concat!(
     include_str!("../src/limit/redis/log.lua"),
     "\n",
     include_str!("../src/limit/redis/windows.lua"),
-    "\nreturn draw(#KEYS)"
+    "\nreturn draw(#KEYS, ARGV[#ARGV] == '1')"
 );
 
 fn main() {
@@ -199,7 +199,7 @@ fn benchmark(redis: &Redis, sha: &str, (connections, pipeline): (u32, u32)) -> f
     let said = Command::new("redis-benchmark")
         .args(["-p", &redis.port().to_string(), "-q", "-n", &CALLS.to_string()])
         .args(["-c", &connections.to_string(), "-P", &pipeline.to_string()])
-        .args(["EVALSHA", sha, "1", key, "21600", "4000000000", "4000000000", "1"])
+        .args(["EVALSHA", sha, "1", key, "21600", "4000000000", "1", "0"])
         .output()
         .unwrap_or_else(|error| panic!("redis-benchmark is not on the PATH: {error}"));
     let said = String::from_utf8(said.stdout).unwrap();

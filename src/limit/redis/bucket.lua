@@ -25,23 +25,24 @@ local function nanos_of(micros, from, nanos)
   return time + tonumber(nanos:sub(2))
 end
 
--- Returns a window: the time until it is full, its unit, and its capacity if that is above its quota.
+-- Returns the time until a window is full, its unit, and its capacity if that is above its quota.
 local function bucket_of(text, now, refill)
   local full, nanos, unit, rest, capacity = text:match('^(%d+)(%.?%d*):(%d+)(%.?%d*)(:?%d*)$')
   if not full then
     -- A window that was written before units were stored has the unit of its quota.
     full, nanos = text:match('^(%d+)(%.?%d*)$')
     if not full then error('a window holds no time') end
-    return { max(nanos_of(full, now, nanos), 0), refill }
+    return nanos_of(full, now, nanos), refill, false
   end
   unit = nanos_of(unit, 0, rest)
   if unit == 0 then error('a window holds no time') end
   if capacity ~= '' and (#capacity > 17 or not capacity:find('^:[1-9]')) then error('a window holds no capacity') end
-  return { max(nanos_of(full, now, nanos), 0), unit, tonumber(capacity:sub(2)) }
+  return nanos_of(full, now, nanos), unit, tonumber(capacity:sub(2)) or false
 end
 
--- Returns the windows in a text that are not full, one for each quota. A text that is not such a window is an error: it must
--- not be read as a full window.
+-- Returns the windows in a text that are not full, one for each quota. Each has three values, one after the other: the time
+-- until it is full, its unit, and its capacity if that is above its quota, or else false. A text that is not such a window is
+-- an error: it must not be read as a full window.
 local function buckets_of(text, now, refill)
   if not text then return {} end
   -- Most texts have one window in whole microseconds.
@@ -49,58 +50,59 @@ local function buckets_of(text, now, refill)
   if full and #full <= 16 and #unit <= 16 then
     local ahead = (full - now) * 1000
     if ahead <= 0 then return {} end
-    return { { ahead, unit * 1000 } }
+    return { ahead, unit * 1000, false }
   end
-  local windows, place = {}, 1
+  local buckets, place = {}, 1
   repeat
     local space = text:find(' ', place, true)
-    local window = bucket_of(text:sub(place, (space or 0) - 1), now, refill)
-    if window[1] > 0 then windows[#windows + 1] = window end
+    local ahead, unit, capacity = bucket_of(text:sub(place, (space or 0) - 1), now, refill)
+    if ahead > 0 then
+      local last = #buckets
+      buckets[last + 1], buckets[last + 2], buckets[last + 3] = ahead, unit, capacity
+    end
     place = space and space + 1
   until not place
-  return windows
+  return buckets
 end
 
 -- Stores a text until the window is full, `ahead` microseconds from now.
 local function keep(key, text, ahead)
-  redis.call('SET', key, text, 'PX', ceil(ahead / 1000) + 1)
+  local millis = ceil(ahead / 1000) + 1
+  redis.call('SET', key, text, 'PX', millis < 2 ^ 31 and format('%d', millis) or millis)
 end
 
-local function text_of_bucket(window, now)
-  local nanos, rest = window[1] % 1000, window[2] % 1000
-  local full, unit = now + (window[1] - nanos) / 1000, (window[2] - rest) / 1000
+local function text_of_bucket(now, ahead, unit, capacity)
+  local nanos, rest = ahead % 1000, unit % 1000
+  local full, micros = now + (ahead - nanos) / 1000, (unit - rest) / 1000
   local text
-  if nanos + rest == 0 and unit < 2 ^ 31 then
+  if nanos + rest == 0 and micros < 2 ^ 31 then
     -- Integers are formatted faster than floating-point numbers. They have 32 bits on some machines.
     local high = floor(full / 1e8)
-    text = format('%d%08d:%d', high, full - high * 1e8, unit)
+    text = format('%d%08d:%d', high, full - high * 1e8, micros)
   else
-    text = format('%.0f.%03d:%.0f.%03d', full, nanos, unit, rest)
+    text = format('%.0f.%03d:%.0f.%03d', full, nanos, micros, rest)
   end
-  return window[3] and format('%s:%.0f', text, window[3]) or text
+  return capacity and format('%s:%.0f', text, capacity) or text
 end
 
-local function text_of_buckets(windows, now)
-  if not windows[2] then return text_of_bucket(windows[1], now) end
+local function text_of_buckets(buckets, now)
+  if not buckets[4] then return text_of_bucket(now, buckets[1], buckets[2], buckets[3]) end
   local parts = {}
-  for i, window in ipairs(windows) do parts[i] = text_of_bucket(window, now) end
+  for i = 1, #buckets, 3 do
+    parts[#parts + 1] = text_of_bucket(now, buckets[i], buckets[i + 1], buckets[i + 2])
+  end
   return table.concat(parts, ' ')
-end
-
--- Returns the longest time that a window of a quota of this length takes to be full.
-local function longest_of(window, length)
-  return max(length, window[2] * (window[3] or 0))
 end
 
 -- Joins the last two windows, if there are too many. The joined window is as strict as both: the later time, at the
 -- faster pace.
-local function join_most(windows)
-  if #windows <= QUOTAS then return end
-  local last = table.remove(windows)
-  local kept = windows[#windows]
-  local longest = max(longest_of(kept, 0), longest_of(last, 0))
-  kept[1], kept[2] = max(kept[1], last[1]), min(kept[2], last[2])
-  kept[3] = longest > 0 and ceil(longest / kept[2]) or nil
+local function join_most(buckets)
+  if #buckets <= 3 * QUOTAS then return end
+  local capacity, unit, ahead = table.remove(buckets), table.remove(buckets), table.remove(buckets)
+  local i = #buckets - 2
+  local longest = max(unit * (capacity or 0), buckets[i + 1] * (buckets[i + 2] or 0))
+  buckets[i], buckets[i + 1] = max(buckets[i], ahead), min(buckets[i + 1], unit)
+  buckets[i + 2] = longest > 0 and ceil(longest / buckets[i + 1])
 end
 
 -- Returns `a * b / c`, rounded up. All are whole numbers, and `a` is less than `c`. It computes bit by bit, because the
@@ -132,49 +134,63 @@ end
 
 -- Returns the number of units that the windows have left, the time until all are full, and the time until they have one
 -- more unit. The times are in microseconds. The clock shows whole microseconds, so that they are rounded up.
-local function left_of(windows, capacity)
+local function left_of(buckets, capacity)
   local used, longest, more = 0, 0, 0
-  for i = 1, #windows do
-    local window = windows[i]
-    used, longest = max(used, ceil(window[1] / window[2])), max(longest, window[1])
+  for i = 1, #buckets, 3 do
+    local ahead, cells = buckets[i], ceil(buckets[i] / buckets[i + 1])
+    if cells > used then used = cells end
+    if ahead > longest then longest = ahead end
   end
-  local left = max(capacity - used, 0)
-  for i = 1, #windows do
-    local window = windows[i]
-    more = max(more, window[1] - window[2] * (capacity - 1 - left))
+  local left = used < capacity and capacity - used or 0
+  for i = 1, #buckets, 3 do
+    local ahead = buckets[i] - buckets[i + 1] * (capacity - 1 - left)
+    if ahead > more then more = ahead end
   end
   return left, ceil(longest / 1000), ceil(more / 1000)
 end
 
 -- Returns the microseconds after which the windows have some units, or zero if they have them.
-local function wait_for_units(key, windows, now, refill, capacity, quota, units)
+local function wait_for_units(key, buckets, now, refill, capacity, quota, units)
   local wait, strayed = 0, false
-  for i = 1, #windows do
-    local window = windows[i]
+  for i = 1, #buckets, 3 do
+    local ahead, unit = buckets[i], buckets[i + 1]
     -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window.
-    local longest = longest_of(window, refill * quota)
-    if window[1] > 2 * longest then window[1], strayed = longest, true end
-    wait = max(wait, window[1] - window[2] * (capacity - units))
+    local longest = max(refill * quota, unit * (buckets[i + 2] or 0))
+    if ahead > 2 * longest then ahead, buckets[i], strayed = longest, longest, true end
+    local lacking = ahead - unit * (capacity - units)
+    if lacking > wait then wait = lacking end
   end
   if strayed then
-    local _, longest = left_of(windows, capacity)
-    keep(key, text_of_buckets(windows, now), longest)
+    local _, longest = left_of(buckets, capacity)
+    keep(key, text_of_buckets(buckets, now), longest)
   end
   return ceil(wait / 1000)
+end
+
+-- Makes the window of a quota the first of those under a key.
+local function lead(buckets, ahead, refill, capacity)
+  for i = #buckets - 2, 1, -3 do
+    if buckets[i + 1] == refill then
+      for _ = 1, 3 do table.remove(buckets, i) end
+    end
+  end
+  for i, value in ipairs({ ahead, refill, capacity }) do table.insert(buckets, i, value) end
+  join_most(buckets)
 end
 
 -- Takes some units from the windows under a key.
 --
 -- What the windows have counted is taken over cell by cell. It is refilled at the pace of the quota under which it was taken,
 -- so that no wait is longer than the window.
-local function take_units(windows, refill, capacity, quota, units)
-  local full, drawn, taken, own = refill * capacity, refill * units, 0, nil
-  for i = 1, #windows do
-    local window = windows[i]
-    taken = max(taken, converted(window[1], window[2], refill, full - drawn, full))
-    if window[2] == refill then own = i end
+local function take_units(buckets, refill, capacity, quota, units)
+  local full, drawn, taken = refill * capacity, refill * units, 0
+  for i = 1, #buckets, 3 do
+    taken = max(taken, converted(buckets[i], buckets[i + 1], refill, full - drawn, full))
   end
-  if own ~= 1 then table.insert(windows, 1, own and table.remove(windows, own) or { 0, refill }) end
-  windows[1][1], windows[1][3] = taken + drawn, capacity > quota and capacity or nil
-  join_most(windows)
+  local ahead, above = taken + drawn, capacity > quota and capacity
+  if buckets[2] == refill then
+    buckets[1], buckets[3] = ahead, above
+  else
+    lead(buckets, ahead, refill, above)
+  end
 end

@@ -5,13 +5,12 @@ mod slots;
 pub(crate) mod tests;
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Script;
 
-use crate::account::{QuotaOrigin, QuotaPolicy, QuotaScope};
+use crate::account::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaScope};
 use crate::error::{ConfigError, StoreError};
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
@@ -19,6 +18,7 @@ use crate::limit::redis::slots::HeldSlots;
 use crate::limit::{Acquire, Acquired, Caller, Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
+use crate::state::StateOwner;
 
 /// A rate limiter in Redis. One script tests and draws all windows of a draw in one round trip, and returns the state of
 /// each. It uses the server's time, so that the clocks of the calling machines do not matter.
@@ -82,6 +82,8 @@ pub struct RedisLimiter {
     server: RedisServer,
     scripts: Arc<Scripts>,
     slots: Arc<HeldSlots>,
+    /// The owner of the texts that are attached to groups of quotas.
+    owner: StateOwner,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,7 @@ struct Scripts {
 
 pub(crate) const WINDOWS: &str =
     concat!(include_str!("bucket.lua"), "\n", include_str!("log.lua"), "\n", include_str!("windows.lua"));
-const DRAW: &str = "return draw(#KEYS)";
+const DRAW: &str = "return draw(#KEYS, ARGV[#ARGV] == '1')";
 const PEEK: &str = include_str!("peek.lua");
 const CORRECT: &str = include_str!("correct.lua");
 
@@ -104,7 +106,8 @@ impl Scripts {
     }
 }
 
-/// A script's answer to a draw: the time to wait, the index of the window that decides, and the state of each window.
+/// A script's answer to a draw: the time to wait, the index of the window that decides, and the state of that window, or of
+/// each window if the draw requests it.
 pub(crate) type DrawReply = (u64, usize, Vec<WindowReply>);
 
 /// The number of units that a window has left, the microseconds until it is full, and those until it has one more unit.
@@ -118,7 +121,7 @@ impl RedisLimiter {
 
     fn going_by(clock: &str, server: RedisServer) -> Self {
         let slots = HeldSlots::new(server.clone(), slots::LIFETIME, clock);
-        Self { server, scripts: Arc::new(Scripts::going_by(clock)), slots }
+        Self { server, scripts: Arc::new(Scripts::going_by(clock)), slots, owner: StateOwner::new() }
     }
 
     /// Sets the time after which the slots of requests in flight are free if their node does not renew them: the time for
@@ -147,17 +150,40 @@ impl RedisLimiter {
         Ok(self)
     }
 
-    /// Returns the Redis keys of a draw's windows, in the order of its policies.
-    pub(crate) fn names(&self, draw: &Draw<'_>) -> Result<Vec<String>, StoreError> {
-        let mut names = Vec::with_capacity(draw.quotas.policies().count());
+    /// Returns the windows of a draw, in the order of its policies.
+    pub(crate) fn windows(&self, draw: &Draw<'_>) -> Result<DrawnWindows, StoreError> {
+        self.windows_where(draw, |_| true)
+    }
+
+    fn windows_where(
+        &self,
+        draw: &Draw<'_>,
+        is_chosen: impl Fn(&QuotaPolicy) -> bool,
+    ) -> Result<DrawnWindows, StoreError> {
+        let count = draw.quotas.policies().count();
+        let (mut keys, mut arguments) = (Vec::with_capacity(count), Vec::with_capacity(VALUES * count + 1));
         for group in draw.quotas.groups() {
-            let subject = self.subject(&draw.caller, group.counts())? + &origin(group.origin());
-            names.extend(group.policies().iter().map(|policy| {
-                let kind = if policy.is_strict() { "any-" } else { "" };
-                format!("{subject}:{kind}{}:{}", policy.window().as_nanos(), policy.name())
-            }));
+            let subject = self.subject(&draw.caller, group.counts())?;
+            let texts = self.texts(group);
+            let policies = group.policies().iter().zip(&*texts);
+            for (policy, texts) in policies.filter(|(policy, _)| is_chosen(policy)) {
+                let units = policy.units_of(draw.weight).min(policy.capacity());
+                keys.push([&*subject, &texts.name].concat());
+                arguments.extend([texts.pace.clone(), texts.capacity.clone(), units.to_string()]);
+            }
         }
-        Ok(names)
+        Ok(DrawnWindows { keys, arguments })
+    }
+
+    /// Returns the texts of the windows of a group. They are made once and attached to the group.
+    fn texts(&self, group: &QuotaGroup) -> Arc<Vec<WindowTexts>> {
+        group.state().share(self.owner).unwrap_or_else(|| {
+            let origin = origin(group.origin());
+            let texts = group.policies().iter().map(|policy| WindowTexts::of(policy, &origin));
+            let texts = Arc::new(texts.collect::<Vec<_>>());
+            group.state().attach(self.owner, Arc::clone(&texts));
+            texts
+        })
     }
 
     /// Returns the names of the sets of slots, in the order of the limits.
@@ -233,14 +259,38 @@ fn takes_long(policy: &QuotaPolicy) -> bool {
     policy.window().as_nanos().max(whole) > LONGEST_IN_NANOS.as_nanos()
 }
 
-/// Returns the pace, the capacity and the quota of each window, and the units that the draw takes from it.
-pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
-    draw.quotas.policies().flat_map(|policy| terms_of(policy, draw.weight)).collect()
+/// The number of arguments of the script for each window.
+const VALUES: usize = 3;
+
+/// The windows of a draw, for a call of the script.
+pub(crate) struct DrawnWindows {
+    pub(crate) keys: Vec<String>,
+    /// The pace and the capacity of each window, and the units that the draw takes from it.
+    pub(crate) arguments: Vec<String>,
 }
 
-fn terms_of(policy: &QuotaPolicy, weight: NonZeroU32) -> [String; 4] {
-    let units = policy.units_of(weight).min(policy.capacity());
-    [pace(policy), policy.capacity().to_string(), policy.quota().to_string(), units.to_string()]
+/// The texts of a window that are the same in each call of the script.
+struct WindowTexts {
+    /// The part of the key that follows the subject.
+    name: String,
+    pace: String,
+    /// The capacity. If it is not the quota, the quota follows.
+    capacity: String,
+}
+
+impl WindowTexts {
+    fn of(policy: &QuotaPolicy, origin: &str) -> Self {
+        let kind = if policy.is_strict() { "any-" } else { "" };
+        let name = format!("{origin}:{kind}{}:{}", policy.window().as_nanos(), policy.name());
+        let (capacity, quota) = (policy.capacity(), policy.quota());
+        let capacity = if capacity == quota { quota.to_string() } else { format!("{capacity}:{quota}") };
+        Self { name, pace: pace(policy), capacity }
+    }
+}
+
+/// Returns the last argument of a draw: whether the state of each window is requested.
+pub(crate) fn every_window(draw: &Draw<'_>) -> String {
+    u8::from(draw.every_window).to_string()
 }
 
 /// Returns the result of a draw, with the state of every window if the draw requests it.
@@ -248,10 +298,12 @@ pub(crate) fn decision(
     (wait, place, windows): DrawReply,
     every_window: bool,
 ) -> Result<LimitDecision, StoreError> {
-    let all = window_statuses(windows);
-    let Some(window_status) = all.get(place).cloned() else {
+    let mut all = window_statuses(windows);
+    let deciding = if every_window { all.get(place).cloned() } else { all.pop() };
+    let Some(mut window_status) = deciding else {
         return Err(StoreError::corrupt("Redis did not return the window that decides"));
     };
+    window_status.policy = place;
     let decision = match wait {
         0 => LimitDecision::Within(window_status),
         _ => LimitDecision::Exceeded { retry_after: Duration::from_micros(wait), window_status },
@@ -261,53 +313,49 @@ pub(crate) fn decision(
 
 impl RateLimiter for RedisLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let (names, terms) = match self.names(draw) {
-            Ok(names) => (names, terms(draw)),
+        let DrawnWindows { keys, mut arguments } = match self.windows(draw) {
+            Ok(windows) => windows,
             Err(error) => return StoreFuture::failed(error),
         };
-        if names.is_empty() {
+        if keys.is_empty() {
             return StoreFuture::ready(LimitDecision::Within(WindowStatus::new(0, u32::MAX, Duration::ZERO)));
         }
+        arguments.push(every_window(draw));
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let every_window = draw.every_window;
-        StoreFuture::boxed(
-            async move { decision(server.run(&scripts.draw, &names, &terms).await?, every_window) },
-        )
+        StoreFuture::boxed(async move {
+            decision(server.run(&scripts.draw, &keys, &arguments).await?, every_window)
+        })
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
-        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let (names, terms) = match self.names(draw) {
-            Ok(names) => (names, terms(draw)),
+        let DrawnWindows { keys, arguments } = match self.windows(draw) {
+            Ok(windows) => windows,
             Err(error) => return StoreFuture::failed(error),
         };
-        if names.is_empty() {
+        if keys.is_empty() {
             return StoreFuture::ready(Vec::new());
         }
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         StoreFuture::boxed(
-            async move { server.run(&scripts.peek, &names, &terms).await.map(window_statuses) },
+            async move { server.run(&scripts.peek, &keys, &arguments).await.map(window_statuses) },
         )
     }
 
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
-        let draw = &correction.draw;
-        let names = match self.names(draw) {
-            Ok(names) => names,
+        // The windows that count requests keep what they have counted.
+        let windows = self.windows_where(&correction.draw, |policy| !policy.counts_requests());
+        let DrawnWindows { keys, mut arguments } = match windows {
+            Ok(windows) => windows,
             Err(error) => return StoreFuture::failed(error),
         };
-        // The windows that count requests keep what they have counted.
-        let counts_units = || draw.quotas.policies().map(|policy| !policy.counts_requests());
-        let names: Vec<String> =
-            counts_units().zip(names).filter(|(kept, _)| *kept).map(|(_, name)| name).collect();
-        if names.is_empty() {
+        if keys.is_empty() {
             return StoreFuture::ready(());
         }
-        let policies = draw.quotas.policies().filter(|policy| !policy.counts_requests());
-        let mut arguments: Vec<String> = policies.flat_map(|policy| terms_of(policy, draw.weight)).collect();
         arguments.extend([correction.actual.to_string(), correction.elapsed.as_micros().to_string()]);
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         StoreFuture::boxed(async move {
-            let _: u64 = server.run(&scripts.correct, &names, &arguments).await?;
+            let _: u64 = server.run(&scripts.correct, &keys, &arguments).await?;
             Ok(())
         })
     }

@@ -86,7 +86,7 @@ impl Pair {
         quotas: &Quotas,
         weight: NonZeroU32,
     ) -> (LimitDecision, LimitDecision) {
-        let draw = self.request(key, quotas).weighing(weight).telling_every_window(true);
+        let draw = self.request(key, quotas).weighing(weight).telling_every_window(key > 0);
         (self.shared.draw(&draw).await.unwrap(), rounded(self.memory.draw(&draw).await.unwrap()))
     }
 
@@ -307,7 +307,8 @@ fn short_quota_is_not_halved() {
             let quotas = Quotas::new([policy.clone()]);
             let draw = Draw::new(&pair.records[0], &quotas, pair.clock.now());
             // An empty window.
-            let (name, refill) = (pair.shared.names(&draw).unwrap().remove(0), policy.refill().as_nanos());
+            let (name, refill) =
+                (pair.shared.windows(&draw).unwrap().keys.remove(0), policy.refill().as_nanos());
             let full = 1_777_550_400_000_000_000 + refill * u128::from(quota);
             let time = |nanos: u128| format!("{}.{:03}", nanos / 1_000, nanos % 1_000);
             let text = format!("{}:{}", time(full), time(refill));
@@ -362,7 +363,7 @@ fn older_window_encoding_is_read() {
         pair.wait(Duration::ZERO).await;
         let quotas = Quotas::new(["2 per 10s".parse().unwrap()]);
         let draw = Draw::new(&pair.records[0], &quotas, pair.clock.now());
-        let name = pair.shared.names(&draw).unwrap().remove(0);
+        let name = pair.shared.windows(&draw).unwrap().keys.remove(0);
         for (text, left) in
             [("1777550400000000", 1), ("1777550405000000", 0), ("1777550405000000:5000000", 0)]
         {

@@ -30,7 +30,7 @@ pub(super) struct RedisMeter {
 
 const BOTH: &str = "
     local windows = #KEYS - 4
-    local drawn = draw(windows)
+    local drawn = draw(windows, ARGV[#ARGV] == '1')
     if drawn[1] > 0 then return { drawn, false } end
     return { drawn, charge(windows + 1, VALUES * windows + 1) }
 ";
@@ -75,8 +75,8 @@ impl Meter for RedisMeter {
 
     fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
         let (server, script) = (self.server.clone(), Arc::clone(&self.script));
-        let (mut keys, mut arguments) = match self.limiter.names(draw) {
-            Ok(names) => (names, limits::terms(draw)),
+        let limits::DrawnWindows { mut keys, mut arguments } = match self.limiter.windows(draw) {
+            Ok(windows) => windows,
             Err(error) => return StoreFuture::failed(error),
         };
         if keys.is_empty() {
@@ -84,6 +84,7 @@ impl Meter for RedisMeter {
         }
         keys.extend(self.ledger.charge_keys(charge));
         arguments.extend(credits::charge_arguments(charge));
+        arguments.push(limits::every_window(draw));
         let every_window = draw.every_window;
         StoreFuture::boxed(
             async move { metered(server.run(&script, &keys, &arguments).await?, every_window) },
