@@ -154,9 +154,11 @@ local function wait_for_units(key, buckets, now, refill, capacity, quota, units)
   local wait, strayed = 0, false
   for i = 1, #buckets, 3 do
     local ahead, unit = buckets[i], buckets[i + 1]
-    -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window.
+    -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window. A
+    -- window that owes its capacity is full after twice that time. The refills of another quota may be rounded up more.
     local longest = max(refill * quota, unit * (buckets[i + 2] or 0))
-    if ahead > 2 * longest then ahead, buckets[i], strayed = longest, longest, true end
+    local rounded = longest / unit * (longest > LONGEST_IN_NANOS and 1000 or 1)
+    if ahead > 2 * (longest + rounded) then ahead, buckets[i], strayed = longest, longest, true end
     local lacking = ahead - unit * (capacity - units)
     if lacking > wait then wait = lacking end
   end

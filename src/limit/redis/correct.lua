@@ -3,25 +3,27 @@
 
 -- Changes the windows under a key. They owe at most their capacity. Units that were refilled since the draw are not given
 -- back.
-local function correct_buckets(windows, refill, capacity, quota, units, actual, elapsed)
+local function correct_buckets(buckets, refill, capacity, quota, units, actual, elapsed)
   local own
-  for _, window in ipairs(windows) do
-    if window[2] == refill then own = window end
+  for i = 1, #buckets, 3 do
+    if buckets[i + 1] == refill then own = i end
   end
   if actual > units then
+    local above = capacity > quota and capacity
     if not own then
-      own = { 0, refill, capacity > quota and capacity or nil }
-      table.insert(windows, 1, own)
-      join_most(windows)
+      lead(buckets, 0, refill, above)
+      own = 1
     end
+    -- The window may have been drawn from under a quota of the same pace, and owes more than that quota allows.
+    if above then buckets[own + 2] = max(buckets[own + 2] or 0, above) end
     local more = min(actual - units, 2 * capacity) * refill
-    own[1] = max(own[1], min(own[1] + more, 2 * refill * capacity))
+    buckets[own] = max(buckets[own], min(buckets[own] + more, 2 * refill * capacity))
   elseif own then
     local fewer = max((units - actual) * refill - elapsed * 1000, 0)
-    own[1] = max(own[1] - fewer, 0)
+    buckets[own] = max(buckets[own] - fewer, 0)
   end
-  for i = #windows, 1, -1 do
-    if windows[i][1] == 0 then table.remove(windows, i) end
+  if own and buckets[own] == 0 then
+    for _ = 1, 3 do table.remove(buckets, own) end
   end
 end
 

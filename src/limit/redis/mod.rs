@@ -21,7 +21,7 @@ use crate::redis::RedisServer;
 use crate::state::StateOwner;
 
 /// A rate limiter in Redis. One script tests and draws all windows of a draw in one round trip, and returns the state of
-/// each. It uses the server's time, so that the clocks of the calling machines do not matter.
+/// each if limit headers or alerts need it. It uses the server's time, so that the clocks of the calling machines do not matter.
 ///
 /// A gate whose limiter and [`RedisLedger`](crate::credit::RedisLedger) use clones of one [`RedisServer`] draws and
 /// charges in one round trip, where the credits check directly follows the rate limits. In a wrapper such as

@@ -229,6 +229,37 @@ fn script_decides_like_the_memory_limiter() {
 }
 
 #[test]
+fn owed_units_outlast_a_change_of_quota() {
+    let Some(redis) = Redis::start() else { return };
+    runtime().block_on(async {
+        let quota = |text: &str| text.parse::<QuotaPolicy>().unwrap();
+        let rows = [
+            // The same pace, with a burst above the quota and without.
+            [quota("3 per 6s").with_burst(4).unwrap(), quota("3 per 6s")],
+            // The refills of seven requests, each rounded up, take longer than a minute.
+            [quota("7 per minute"), quota("1 per minute")],
+            [quota("999999 per minute"), quota("1 per minute")],
+        ];
+        for row in rows {
+            let pair = Pair::over(&redis).await;
+            pair.wait(Duration::ZERO).await;
+            let [first, second] = row.clone().map(|policy| Quotas::new([policy]));
+            for quotas in [&first, &second] {
+                let (shared, memory) = pair.draw(0, quotas).await;
+                assert_eq!(shared, memory, "{row:?}");
+            }
+            let correction = Correction::new(pair.request(0, &first), u32::MAX, Duration::ZERO);
+            pair.shared.correct(&correction).await.unwrap();
+            pair.memory.correct(&correction).await.unwrap();
+            for quotas in [&first, &second, &first] {
+                let (shared, memory) = pair.draw(0, quotas).await;
+                assert_eq!(shared, memory, "{row:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn changing_quotas_round_to_nanoseconds() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(async {
