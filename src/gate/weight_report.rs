@@ -41,7 +41,7 @@ use crate::trace;
 #[derive(Clone)]
 pub struct WeightReport(Arc<Reservation>);
 
-/// What a draw took for a request whose weight is not known yet. It is corrected when it is dropped.
+/// The units that a draw took for a request whose weight is not known yet. They are corrected when this is dropped.
 struct Reservation {
     /// The reported weight, or [`NO_REPORT`].
     reported: AtomicU64,

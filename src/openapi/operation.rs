@@ -158,13 +158,12 @@ fn quota_text(quota: &QuotaRef, core: &Core) -> String {
         QuotaRef::Named(name) => core.plans.named_quota(name),
     };
     let Some(policy) = policy else { return quota.to_string() };
-    let owner = match policy.counts() {
-        QuotaScope::Key => return policy.to_string(),
-        QuotaScope::Account => "account".to_owned(),
-        QuotaScope::Network(_) => "network".to_owned(),
-        QuotaScope::Pool(pool) => format!("pool {}", pool.as_str()),
-    };
-    format!("{policy} for each {owner}").replace("for each pool", "for the pool")
+    match policy.counts() {
+        QuotaScope::Key => policy.to_string(),
+        QuotaScope::Account => format!("{policy} for each account"),
+        QuotaScope::Network(_) => format!("{policy} for each network"),
+        QuotaScope::Pool(pool) => format!("{policy} for the pool {}", pool.as_str()),
+    }
 }
 
 /// Returns the quotas that plans have for the rule, by plan.

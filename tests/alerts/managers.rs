@@ -17,17 +17,28 @@ use crate::stage::{DAY, Node};
 
 const BALANCE: &str = "[[alerts]]\nwhen = { balance_below = '20%' }\n";
 
-/// An alert store whose release panics, or never ends.
+/// An alert store with a fault.
 #[derive(Debug)]
-struct Odd(MemoryAlertStore, bool);
+struct Faulty(MemoryAlertStore, Fault);
 
-impl AlertStore for Odd {
+#[derive(Debug)]
+enum Fault {
+    PanicsInRelease,
+    HangsInRelease,
+    /// Only the first call fails.
+    FailsToErase(AtomicBool),
+}
+
+impl AlertStore for Faulty {
     fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
         self.0.claim(crossing, alert, sinks)
     }
-    fn release(&self, _: &Crossing) -> StoreFuture<bool> {
-        assert!(!self.1, "an alert store is broken");
-        StoreFuture::boxed(std::future::pending())
+    fn release(&self, crossing: &Crossing) -> StoreFuture<bool> {
+        match self.1 {
+            Fault::PanicsInRelease => panic!("an alert store is broken"),
+            Fault::HangsInRelease => StoreFuture::boxed(std::future::pending()),
+            Fault::FailsToErase(_) => self.0.release(crossing),
+        }
     }
     fn claimed(
         &self,
@@ -59,7 +70,12 @@ impl AlertStore for Odd {
         self.0.forget(before, sinks)
     }
     fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
-        self.0.erase(account)
+        match &self.1 {
+            Fault::FailsToErase(has_failed) if !has_failed.swap(true, Ordering::SeqCst) => {
+                StoreFuture::failed(StoreError::timed_out())
+            }
+            _ => self.0.erase(account),
+        }
     }
 }
 
@@ -74,19 +90,20 @@ impl AuditSink for Audited {
 
 #[tokio::test(start_paused = true)]
 async fn top_up_is_audited_while_the_alert_store_fails() {
-    for panics in [true, false] {
+    for fault in [Fault::PanicsInRelease, Fault::HangsInRelease] {
+        let name = format!("{fault:?}");
         let audited = Audited::default();
         let node = Node::with(BALANCE, |builder| {
-            builder.alert_store(Odd(MemoryAlertStore::new(), panics)).audit(audited.clone())
+            builder.alert_store(Faulty(MemoryAlertStore::new(), fault)).audit(audited.clone())
         });
         let _ = node.key("ada").await;
         let credits = CreditManager::new(node.gate.clone()).unwrap();
         let (account, id) = ("ada".into(), "one".parse().unwrap());
         let done = credits.top_up(&account, Credits::new(500), &id);
         let done = timeout(Duration::from_mins(10), done).await;
-        assert!(matches!(done, Ok(Ok(_))), "panics: {panics}, {done:?}");
-        assert_eq!(*audited.0.lock().unwrap(), ["Issued", "CreditsAdjusted"], "panics: {panics}");
-        assert_eq!(node.gate.alerts().unwrap().waiting(), 1, "panics: {panics}");
+        assert!(matches!(done, Ok(Ok(_))), "{name}: {done:?}");
+        assert_eq!(*audited.0.lock().unwrap(), ["Issued", "CreditsAdjusted"], "{name}");
+        assert_eq!(node.gate.alerts().unwrap().waiting(), 1, "{name}");
     }
 }
 
@@ -122,60 +139,15 @@ async fn erased_account_leaves_no_alert() {
     assert!(left.is_empty() && due.is_empty(), "crossings {left:?}, deliveries {due:?}");
 }
 
-/// An alert store that fails to erase an account once.
-#[derive(Debug, Default)]
-struct FailsOnce(MemoryAlertStore, AtomicBool);
-
-impl AlertStore for FailsOnce {
-    fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
-        self.0.claim(crossing, alert, sinks)
-    }
-    fn release(&self, crossing: &Crossing) -> StoreFuture<bool> {
-        self.0.release(crossing)
-    }
-    fn claimed(
-        &self,
-        kind: AlertKind,
-        since: Timestamp,
-        limit: usize,
-    ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
-        self.0.claimed(kind, since, limit)
-    }
-    fn forward(&self, from: &str, sinks: &[String], now: Timestamp) -> StoreFuture<u64> {
-        self.0.forward(from, sinks, now)
-    }
-    fn take_due(
-        &self,
-        sinks: &[String],
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> StoreFuture<Vec<Delivery>> {
-        self.0.take_due(sinks, now, lease, limit)
-    }
-    fn retry(&self, alert: AlertId, sink: &str, due: Timestamp) -> StoreFuture<()> {
-        self.0.retry(alert, sink, due)
-    }
-    fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()> {
-        self.0.finish(alert, sink)
-    }
-    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
-        self.0.forget(before, sinks)
-    }
-    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
-        if self.1.swap(true, Ordering::SeqCst) {
-            self.0.erase(account)
-        } else {
-            StoreFuture::failed(StoreError::timed_out())
-        }
-    }
-}
-
 #[tokio::test]
 async fn second_erasure_completes_the_first() {
     let revoked = "[[alerts]]\nwhen = { revoked = true }\n";
     let gone = Calls("gone", |_: &Delivery| StoreFuture::failed(StoreError::unavailable("down")));
-    let node = Node::with(revoked, |builder| builder.alert_store(FailsOnce::default()).alert_sink(gone));
+    let node = Node::with(revoked, |builder| {
+        builder
+            .alert_store(Faulty(MemoryAlertStore::new(), Fault::FailsToErase(AtomicBool::new(false))))
+            .alert_sink(gone)
+    });
     let key = node.key("ada").await;
     node.keys().revoke(key.id).await.unwrap();
     let accounts = AccountManager::new(node.gate.clone()).unwrap();

@@ -1,10 +1,14 @@
 //! Keys that came without encryption.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tollgate::adapter::Peer;
 use tollgate::gate::TrustedProxies;
 use tollgate::request::Channel;
 use tollgate::{DenialKind, Gate, GateBuilder, RequestView, Rule};
 
+use crate::attempts::Counting;
 use crate::support::{World, with_key, without_key};
 
 const KEY: &str = "kwery_live_0123456789";
@@ -26,7 +30,7 @@ fn from(request: http::request::Builder, peer: &str) -> http::request::Builder {
 }
 
 #[tokio::test]
-async fn channel_is_that_which_a_proxy_or_the_server_tells() {
+async fn proxy_or_server_tells_the_channel() {
     let world = World::new();
     world.plain_key(KEY);
     let gate = gate(&world, GateBuilder::refuse_insecure);
@@ -69,7 +73,8 @@ async fn channel_is_that_which_a_proxy_or_the_server_tells() {
 async fn every_key_is_refused_alike() {
     let world = World::new();
     world.plain_key(KEY);
-    let counting = world.with_store(crate::support::faulty_back_ends::Later(world.store.clone()));
+    let look_ups = Arc::<AtomicUsize>::default();
+    let counting = world.with_store(Counting(Arc::clone(&world.store), Arc::clone(&look_ups)));
     let gate = gate(&counting, GateBuilder::refuse_insecure);
     let twice = with_key("GET /v1/data", KEY).header("X-API-Key", KEY);
     let requests = [
@@ -85,7 +90,7 @@ async fn every_key_is_refused_alike() {
         let _ = answer.headers.remove("x-request-id");
         answers.push((answer.status, format!("{:?}", answer.headers), answer.body));
     }
-    assert_eq!(answers[0].0, 403);
+    assert_eq!((answers[0].0, look_ups.load(Ordering::SeqCst)), (403, 0));
     let first = answers[0].clone();
     assert!(answers.iter().all(|answer| *answer == first), "{answers:#?}");
 }

@@ -252,7 +252,7 @@ async fn rejected_audit_entry_is_lost_once() {
 
 /// The clock of the process was set back by a millisecond between two changes.
 #[tokio::test]
-async fn audit_entries_of_a_millisecond_keep_their_order() {
+async fn entries_of_a_millisecond_keep_their_order() {
     for _ in 0..64 {
         let store = Arc::new(MemoryAuditStore::new());
         let audit = StoredAudit::new(Arc::clone(&store));

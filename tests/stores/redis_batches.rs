@@ -187,7 +187,7 @@ fn draw_outside_a_runtime_is_an_error() {
     assert!(matches!(drawn.poll(&mut context), std::task::Poll::Ready(Err(_))));
 }
 
-/// How many connections the server has accepted, the one that asks this included.
+/// Returns the number of connections that the server has accepted, the one that asks included.
 fn connections(redis: &Redis) -> usize {
     let told = redis.say(&["INFO", "stats"]);
     let line = told.lines().find_map(|line| line.strip_prefix("total_connections_received:"));

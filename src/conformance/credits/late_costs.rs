@@ -16,7 +16,7 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
         a_cost_above_the_balance_is_capped needs LateCosts,
         a_cost_above_the_balance_becomes_a_debt needs LateCosts,
         a_grant_pays_a_debt_first needs LateCosts,
-        a_cost_above_the_charge_is_given_the_grant_first needs LateCosts,
+        a_late_cost_comes_after_the_grant needs LateCosts,
     ]
 }
 
@@ -102,7 +102,7 @@ async fn a_grant_pays_a_debt_first(ledger: Ledger) -> Verdict {
     Ok(())
 }
 
-async fn a_cost_above_the_charge_is_given_the_grant_first(ledger: Ledger) -> Verdict {
+async fn a_late_cost_comes_after_the_grant(ledger: Ledger) -> Verdict {
     let test_account = TestAccount::granted(ledger, 100)?;
     let id = test_account.take(100).await?;
     let then = test_account.after(PERIOD);

@@ -16,8 +16,8 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
         a_correction_may_owe needs InjectedTime,
         a_correction_owes_no_more_than_the_capacity needs InjectedTime,
         refilled_units_are_not_given_back needs InjectedTime,
-        a_strict_correction_gives_back_the_oldest_places needs InjectedTime,
-        a_strict_correction_gives_back_nothing_after_its_window needs InjectedTime,
+        a_strict_correction_frees_the_oldest_places needs InjectedTime,
+        a_late_strict_correction_frees_nothing needs InjectedTime,
     ]
 }
 
@@ -124,7 +124,7 @@ async fn refilled_units_are_not_given_back(limiter: Limiter) -> Verdict {
     same("what is left after the first request used nothing", end.left().await?, vec![0])
 }
 
-async fn a_strict_correction_gives_back_the_oldest_places(limiter: Limiter) -> Verdict {
+async fn a_strict_correction_frees_the_oldest_places(limiter: Limiter) -> Verdict {
     let caller = TestKey::with(limiter, vec![strict(6, MINUTE)?]);
     same("how many of 2 are admitted", caller.admitted(2).await?, 2)?;
     let later = caller.after(MINUTE / 2);
@@ -136,7 +136,7 @@ async fn a_strict_correction_gives_back_the_oldest_places(limiter: Limiter) -> V
     same("what is left after 90 s", later.after(MINUTE).left().await?, vec![6])
 }
 
-async fn a_strict_correction_gives_back_nothing_after_its_window(limiter: Limiter) -> Verdict {
+async fn a_late_strict_correction_frees_nothing(limiter: Limiter) -> Verdict {
     let caller = TestKey::with(limiter, vec![strict(6, MINUTE)?]);
     same("how many of 1 are admitted, of 4 units", caller.weighing(4).admitted(1).await?, 1)?;
     let later = caller.after(MINUTE);

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::account::{Allowance, Plan, QuotaPolicy, QuotaRef, QuotaScope};
+use crate::account::{Allowance, Plan, QuotaRef, QuotaScope};
 use crate::amount::Credits;
 use crate::error::ConfigError;
 use crate::gate::GateBuilder;
@@ -306,38 +306,36 @@ fn admits_the_default(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdi
     let (Weight::Parameter { default, .. } | Weight::Header { default, .. }) = &rule.weight else {
         return Ok(());
     };
-    let Some(units) = NonZeroU32::new(*default) else { return Ok(()) };
-    let policy = |quota: &QuotaRef| match quota {
-        QuotaRef::Policy(policy) => Some(policy.clone()),
-        QuotaRef::Named(name) => builder.quotas.get(name).cloned(),
-    };
-    let is_too_small = |policy: &QuotaPolicy| policy.units_of(units) > policy.capacity();
-    match rule.quotas.iter().find(|quota| policy(quota).is_some_and(|policy| is_too_small(&policy))) {
-        None => Ok(()),
-        Some(quota) => {
-            let problem = format!("the quota `{quota}` of the rule can never hold the default weight");
-            let expected = "lower the default, or raise the quota or its burst";
-            refuse(&format!("{member}.weight.default"), &default.to_string(), &problem, expected)
-        }
-    }
+    let Some((_, quota)) = too_small(&rule.quotas, *default, builder) else { return Ok(()) };
+    let problem = format!("the quota `{quota}` of the rule can never hold the default weight");
+    let expected = "lower the default, or raise the quota or its burst";
+    refuse(&format!("{member}.weight.default"), &default.to_string(), &problem, expected)
 }
 
 /// Checks that each quota can hold the least weight of a rule's requests.
 fn holds(quotas: &[QuotaRef], rule: &Rule, builder: &GateBuilder) -> Verdict {
-    let Some(least) = NonZeroU32::new(rule.weight.least()) else { return Ok(()) };
-    for (place, quota) in quotas.iter().enumerate() {
-        let policy = match quota {
-            QuotaRef::Policy(policy) => Some(policy),
-            QuotaRef::Named(name) => builder.quotas.get(name),
-        };
-        if policy.is_some_and(|policy| policy.units_of(least) > policy.capacity()) {
-            let problem = format!(
-                "the quota can never admit a request to `{}`, which takes at least {least} units",
-                rule.route()
-            );
-            let expected = "raise the quota or its burst, or lower the weight";
-            return refuse(&format!("quotas[{place}]"), &quota.to_string(), &problem, expected);
-        }
-    }
-    Ok(())
+    let least = rule.weight.least();
+    let Some((place, quota)) = too_small(quotas, least, builder) else { return Ok(()) };
+    let problem = format!(
+        "the quota can never admit a request to `{}`, which takes at least {least} units",
+        rule.route()
+    );
+    let expected = "raise the quota or its burst, or lower the weight";
+    refuse(&format!("quotas[{place}]"), &quota.to_string(), &problem, expected)
+}
+
+/// Returns the first quota that can never hold the units of a weight, with its index.
+fn too_small<'q>(
+    quotas: &'q [QuotaRef],
+    weight: u32,
+    builder: &GateBuilder,
+) -> Option<(usize, &'q QuotaRef)> {
+    let weight = NonZeroU32::new(weight)?;
+    let policy = |quota: &'q QuotaRef| match quota {
+        QuotaRef::Policy(policy) => Some(policy.clone()),
+        QuotaRef::Named(name) => builder.quotas.get(name).cloned(),
+    };
+    let is_too_small =
+        |quota| policy(quota).is_some_and(|policy| policy.units_of(weight) > policy.capacity());
+    quotas.iter().enumerate().find(|(_, quota)| is_too_small(quota))
 }

@@ -93,7 +93,8 @@ impl Caller {
     }
 }
 
-/// What a caller is told: the window that decides, what it and all windows have left, and the charge of an admitted request.
+/// The answer to a caller: the window that decides, the units that it and all windows have left, and the charge of an admitted
+/// request.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
     policy: usize,

@@ -219,8 +219,8 @@ async fn database_now(database: &Database) -> Result<Timestamp, StoreError> {
 pub(super) async fn erase_account(database: &Database, account: &AccountId) -> Result<bool, StoreError> {
     let erased = retried(|| async {
         let mut session = database.transaction().await?;
-        let statement = Statement::new("DELETE FROM tollgate_usage_series WHERE account = ");
-        let statement = Statement::push_value(statement, "", account.as_str()).push(" RETURNING id");
+        let delete = "DELETE FROM tollgate_usage_series WHERE account = $1 RETURNING id";
+        let statement = Statement::new(delete).with(account.as_str());
         let series = session.rows(statement).await?;
         let series: Vec<SeriesId> =
             series.iter().filter_map(|row| row.maybe_bytes(0).transpose()).collect::<Result<_, _>>()?;

@@ -88,7 +88,7 @@ fn months_up_to_the_bound_are_accepted() {
 
 /// Requests of more minutes than there are cells for folded requests.
 #[tokio::test]
-async fn requests_that_are_not_folded_are_counted_as_dropped() {
+async fn requests_without_a_place_count_as_dropped() {
     let metrics = Metrics::default();
     let _installed = metrics.install();
     let world = World::new();

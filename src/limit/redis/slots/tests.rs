@@ -45,7 +45,7 @@ fn limits() -> [InFlightLimit; 6] {
     })
 }
 
-/// What a request does, or what happens to the server or to a node.
+/// A step of a request, or a fault of the server or of a node.
 #[derive(Debug, Clone)]
 enum Step {
     /// A request of a key at a node under some of the limits.
