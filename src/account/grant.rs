@@ -39,8 +39,9 @@ const HOUR: i64 = 3_600_000;
 /// corrected, the next grant is skipped, and grants continue with the one after it. If the clocks of two nodes differ by
 /// more than a period, the node that is ahead gives the grants.
 ///
-/// If clocks leap back and forth several times, each grant that was given too early is withheld once later. However
-/// often the clocks leap, they give at most 2*n* + 1 grants while the times that they show lie within *n* periods.
+/// If clocks leap back and forth several times, each grant that was given too early is withheld once later, and no others,
+/// however far a clock is set back. However often the clocks leap, they give at most 2*n* + 1 grants while the times that
+/// they show lie within *n* periods.
 ///
 /// # Example
 ///

@@ -13,9 +13,35 @@ pub(super) struct Due {
     pub(super) period: i64,
     /// The next due time by clocks that were set back by more than a period since the last grant. It is before `at`.
     pub(super) again: Option<Timestamp>,
-    /// The earliest time of a grant by clocks that were set back; `None` until a clock leaps. Every grant moves it
-    /// forward by a period. Clocks that leap back and forth therefore cause no more grants than periods pass.
-    pub(super) floor: Option<Timestamp>,
+    /// The bound for clocks that were set back; `None` until a clock leaps.
+    pub(super) floor: Option<Floor>,
+}
+
+/// The earliest time of a grant by clocks that were set back. Every grant moves it forward by a period. Clocks that leap
+/// back and forth therefore cause no more grants than periods pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Floor {
+    pub(super) at: Timestamp,
+    /// The number of periods by which grants have moved it. A clock that is set back to a time before all of these grants
+    /// withholds no more periods than this.
+    pub(super) moved: u32,
+}
+
+impl Floor {
+    fn new(at: Timestamp) -> Self {
+        Self { at, moved: 0 }
+    }
+
+    /// Returns the bound after one more grant.
+    fn after_grant(self, grant: &Grant) -> Self {
+        Self { at: later(self.at, grant.mean()), moved: self.moved.saturating_add(1) }
+    }
+
+    /// Returns the bound for a clock whose next but one grant time is `second`.
+    fn lowered(self, second: Timestamp, grant: &Grant) -> Self {
+        let withheld = grant.mean().saturating_mul(i64::from(self.moved));
+        Self { at: self.at.min(later(second, withheld)), ..self }
+    }
 }
 
 impl Due {
@@ -48,16 +74,16 @@ impl Due {
         if now >= self.at {
             let at = grant.next_due(self.at, now);
             let has_leapt = at.as_millis().saturating_sub(self.at.as_millis()) > grant.mean() / 2 * 3;
-            let floor = self.floor.or_else(|| has_leapt.then_some(self.at));
+            let floor = self.floor.or_else(|| has_leapt.then(|| Floor::new(self.at)));
             return (
                 true,
-                Self { floor: floor.map(|floor| later(floor, grant.mean())), ..Self::new(grant, at) },
+                Self { floor: floor.map(|floor| floor.after_grant(grant)), ..Self::new(grant, at) },
             );
         }
         let given = now >= self.next() && grant.next_after(now) < self.at;
         if given {
             due.again = Some(grant.next_due(self.next(), now)).filter(|again| *again < self.at);
-            due.floor = Some(later(self.floor.unwrap_or(self.next()), grant.mean()));
+            due.floor = Some(self.floor.unwrap_or(Floor::new(self.next())).after_grant(grant));
         } else if now >= self.next() {
             // The clock is in the period before `at`: its grant was applied while the clock was ahead.
             due.again = None;
@@ -67,8 +93,9 @@ impl Due {
             let second = grant.second_after(now);
             // A calendar's periods differ from their mean length by less than an eighth.
             let is_withheld = |floor: &Timestamp| *floor > later(second, grant.mean() / 8);
-            due.again =
-                Some(self.floor.filter(is_withheld).unwrap_or(second)).filter(|again| *again < self.at);
+            due.floor = self.floor.map(|floor| floor.lowered(second, grant));
+            let again = due.floor.map(|floor| floor.at).filter(is_withheld).unwrap_or(second);
+            due.again = Some(again).filter(|again| *again < self.at);
         }
         (given, due)
     }

@@ -8,7 +8,7 @@ use crate::error::StoreError;
 
 /// The steps from each version of the schema to the next; the first step starts from an empty database. A published
 /// step is never changed: later changes are new steps.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     include_str!("schema/1_keys.sql"),
     include_str!("schema/2_credits.sql"),
     include_str!("schema/3_grants.sql"),
@@ -19,6 +19,7 @@ const STEPS: [&str; 10] = [
     include_str!("schema/8_alerts.sql"),
     include_str!("schema/9_alert_accounts.sql"),
     include_str!("schema/10_buckets.sql"),
+    include_str!("schema/11_withheld_grants.sql"),
 ];
 
 /// The version after the last step.

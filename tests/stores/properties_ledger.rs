@@ -46,26 +46,28 @@ struct Model {
     due: i64,
     /// The next turn by a clock that was set back by more than a period.
     again: Option<i64>,
-    /// The earliest grant by such a clock: each grant moves it forward.
-    floor: Option<i64>,
+    /// The earliest grant by such a clock, and the number of grants that have moved it forward.
+    floor: Option<(i64, i64)>,
 }
 
 impl Model {
     fn grant(&mut self, amount: u64, now: i64) {
         let turned = |turn: i64| now >= turn;
+        let moved = |(floor, grants): (i64, i64)| (floor + HOUR, grants + 1);
         let next = |turn: i64| turn + ((now - turn) / HOUR + 1) * HOUR;
         if turned(self.due) {
-            let floor = self.floor.or((now >= self.due + HOUR).then_some(self.due));
-            (self.due, self.again, self.floor) = (next(self.due), None, floor.map(|floor| floor + HOUR));
+            let floor = self.floor.or((now >= self.due + HOUR).then_some((self.due, 0)));
+            (self.due, self.again, self.floor) = (next(self.due), None, floor.map(moved));
         } else if self.again.is_some_and(turned) && now < self.due - HOUR {
-            self.floor = self.floor.or(self.again).map(|floor| floor + HOUR);
+            self.floor = self.floor.or(self.again.map(|again| (again, 0))).map(moved);
             self.again = self.again.map(next).filter(|again| *again < self.due);
         } else {
             let far = self.again.unwrap_or(self.due) > now + 2 * HOUR;
             self.again = self.again.filter(|again| now < *again);
             if far {
                 let second = now + 2 * HOUR;
-                let withheld = self.floor.filter(|floor| *floor > second + HOUR / 8);
+                self.floor = self.floor.map(|(floor, grants)| (floor.min(second + grants * HOUR), grants));
+                let withheld = self.floor.map(|(floor, _)| floor).filter(|floor| *floor > second + HOUR / 8);
                 self.again = Some(withheld.unwrap_or(second)).filter(|again| *again < self.due);
             }
             return;
@@ -284,58 +286,94 @@ fn drain(world: &World, account: &Account, id: &mut u64, grant: &Grant) -> u64 {
     }
 }
 
+const STARTS: [&str; 3] = ["2026-01-10T10:00:00Z", "2026-04-04T14:20:00Z", "2026-10-31T20:00:00Z"];
+
+/// Goes through plans and times, each a number of minutes after the one before, and spends all credits at each step. Checks
+/// that a plan's amount is given at most once for each time that a turn of the plan passes. At clocks that then go right,
+/// the next amount is given within three periods of the last plan, and as many more as amounts were given before: each may
+/// have been given too early.
+fn check_grants(start: &str, steps: &[(usize, i64)], last: usize) {
+    let (world, grants) = (World::new(), grants());
+    let account = Arc::clone(&world.store.key(world.plain_key("kwery_live_0123456789")).unwrap().account);
+    let mut wall = start.parse::<Timestamp>().unwrap().as_millis();
+    world.clock.set_wall(Timestamp::from_millis(wall));
+    let mut id = 0;
+    let (mut plan, mut early) = (0, 0);
+    assert_eq!(drain(&world, &account, &mut id, &grants[plan]), 100);
+    for (next, minutes) in steps.iter().copied() {
+        let before = wall;
+        wall += minutes * 60_000;
+        world.clock.set_wall(Timestamp::from_millis(wall));
+        let given = drain(&world, &account, &mut id, &grants[next]);
+        let grant = &grants[next];
+        let turned =
+            next < CALENDARS_FROM || grant.next_after(Timestamp::from_millis(before)).as_millis() <= wall;
+        let may = next == plan && wall > before && turned;
+        early = if next == plan { early + i64::from(given > 0) } else { 0 };
+        assert!(given == 0 || (may && given == grant.amount().get()), "{given} given at {wall}");
+        plan = next;
+    }
+    let grant = &grants[last];
+    drain(&world, &account, &mut id, grant);
+    let periods = 3 + if last == plan { early } else { 0 };
+    let third = (0..periods).fold(Timestamp::from_millis(wall), |turn, _| grant.next_after(turn));
+    let mut given = 0;
+    while Timestamp::from_millis(wall) < third {
+        wall = (wall + periods * 60_000).min(third.as_millis());
+        if third.as_millis() - wall > 7 * 86_400_000 {
+            wall = third.as_millis() - 7 * 86_400_000;
+        }
+        world.clock.set_wall(Timestamp::from_millis(wall));
+        given += drain(&world, &account, &mut id, grant);
+    }
+    let amount = grant.amount().get();
+    assert!(
+        (1..=u64::try_from(periods).unwrap()).contains(&(given / amount)),
+        "{given} of {amount} given in {periods} periods"
+    );
+}
+
+#[test]
+fn clock_before_all_grants_is_given_the_next() {
+    for start in STARTS {
+        for steps in [
+            &[(1, 0), (1, 50), (1, -78)][..],
+            &[(1, 0), (1, 50), (1, -600_000)],
+            &[(1, 0), (1, 50), (1, 30), (1, -2_000), (1, 70), (1, -2_000)],
+            &[(0, 0), (0, 200), (0, -100_000), (0, 250), (0, -500_000)],
+            &[(3, 0), (3, 150), (3, -9_000)],
+            &[(4, 0), (4, 5_000), (4, -90_000)],
+        ] {
+            check_grants(start, steps, steps[0].0);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// An account that spends all it has at every step is given a plan's amount at most once for each time that a turn of
-    /// the plan passes. At clocks that go right it is given the next amount within three periods on one plan, and as many
-    /// more as amounts were given before: each may have been given too early.
     #[test]
     fn plan_and_clock_changes_add_no_credits(
-        start in prop::sample::select(vec!["2026-01-10T10:00:00Z", "2026-04-04T14:20:00Z", "2026-10-31T20:00:00Z"]),
+        start in prop::sample::select(STARTS.to_vec()),
         steps in prop::collection::vec(
             (0_usize..6, prop_oneof![6 => 0_i64..90, 2 => -90_i64..0, 1 => -600_000_i64..600_000]),
             1..60,
         ),
         last in 0_usize..6,
     ) {
-        let (world, grants) = (World::new(), grants());
-        let account = Arc::clone(&world.store.key(world.plain_key("kwery_live_0123456789")).unwrap().account);
-        let mut wall = start.parse::<Timestamp>().unwrap().as_millis();
-        world.clock.set_wall(Timestamp::from_millis(wall));
-        let mut id = 0;
-        let (mut plan, mut early) = (0, 0);
-        prop_assert_eq!(drain(&world, &account, &mut id, &grants[plan]), 100);
-        for (next, minutes) in steps {
-            let before = wall;
-            wall += minutes * 60_000;
-            world.clock.set_wall(Timestamp::from_millis(wall));
-            let given = drain(&world, &account, &mut id, &grants[next]);
-            let grant = &grants[next];
-            let turned = next < CALENDARS_FROM || grant.next_after(Timestamp::from_millis(before)).as_millis() <= wall;
-            let may = next == plan && wall > before && turned;
-            early = if next == plan { early + i64::from(given > 0) } else { 0 };
-            prop_assert!(given == 0 || (may && given == grant.amount().get()), "{} given at {}", given, wall);
-            plan = next;
-        }
-        let grant = &grants[last];
-        drain(&world, &account, &mut id, grant);
-        let periods = 3 + if last == plan { early } else { 0 };
-        let third = (0..periods).fold(Timestamp::from_millis(wall), |turn, _| grant.next_after(turn));
-        let mut given = 0;
-        while Timestamp::from_millis(wall) < third {
-            wall = (wall + periods * 60_000).min(third.as_millis());
-            if third.as_millis() - wall > 7 * 86_400_000 {
-                wall = third.as_millis() - 7 * 86_400_000;
-            }
-            world.clock.set_wall(Timestamp::from_millis(wall));
-            given += drain(&world, &account, &mut id, grant);
-        }
-        let amount = grant.amount().get();
-        prop_assert!(
-            (1..=u64::try_from(periods).unwrap()).contains(&(given / amount)),
-            "{} of {} given in {} periods", given, amount, periods
-        );
+        check_grants(start, &steps, last);
+    }
+
+    /// Clocks that leap on one plan, mostly by a few periods.
+    #[test]
+    fn clock_changes_of_a_plan_add_no_credits(
+        start in prop::sample::select(STARTS.to_vec()),
+        plan in 0_usize..6,
+        leaps in prop::collection::vec(prop_oneof![3 => -9_i64..9, 1 => -200_i64..200], 1..8),
+    ) {
+        let mean = [60, 25, 36 * 60, 60, 24 * 60, 30 * 24 * 60][plan];
+        let steps: Vec<_> = [(plan, 0)].into_iter().chain(leaps.iter().map(|leap| (plan, leap * mean / 2 + leap))).collect();
+        check_grants(start, &steps, plan);
     }
 
     /// Clocks that leap among a few hours, in any order.

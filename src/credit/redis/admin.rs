@@ -8,7 +8,7 @@ use super::{BESIDE, RedisLedger, credits, read_id, terms};
 use crate::account::Allowance;
 use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
-use crate::credit::due::Due;
+use crate::credit::due::{Due, Floor};
 use crate::credit::{
     Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Bucket, CreditAdmin, Entry, EntryKind,
     EntryQuery, one_bucket,
@@ -124,7 +124,9 @@ fn balance_at(balance_key: &str, allowance: &Allowance, now: Timestamp) -> Optio
         "none" => Some(None),
         _ => text.parse().ok().map(|millis| Some(Timestamp::from_millis(millis))),
     };
-    let (again, floor) = (time(again)?, time(floor)?);
+    let (floor, moved) = floor.split_once('/').unwrap_or((floor, ""));
+    let moved = if moved.is_empty() { u32::MAX } else { moved.parse().ok()? };
+    let (again, floor) = (time(again)?, time(floor)?.map(|at| Floor { at, moved }));
     let due = time(due)?.map(|at| Due { at, period, again, floor });
     Some(match allowance {
         Allowance::Unlimited => Balance::Unlimited,

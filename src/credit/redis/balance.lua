@@ -11,22 +11,24 @@ local function open_balance(key, entries)
   local kept = redis.call('GET', key)
   if not kept then
     return { key = key, entries = entries, balance = 0, held = 0, last = 0, seen = '0', due = 'none', lent = 0,
-      period = '0', again = 'none', floor = 'none' }
+      period = '0', again = 'none', floor = 'none', moved = 0 }
   end
   local balance, held, last, seen, due, unlimited, lent, rest =
     kept:match('^(%d+) (%d+) (%d+) (%-?%d+) (%S+) ([01]) (%d+)(.*)$')
-  local period, again, floor = '0', 'none', 'none'
+  local period, again, floor, moved = '0', 'none', 'none', '4294967295'
   -- A balance that was written before periods were recorded ends here.
   if rest and rest ~= '' then
     period, again, floor = rest:match('^ (%-?%d+) (%S+) ?(%S*)$')
     if floor == '' then floor = 'none' end
+    floor, moved = (floor or ''):match('^([^/]*)/?(%d*)$')
+    if moved == '' then moved = '4294967295' end
   end
   local function time(text) return text == 'none' or text:find('^%-?%d+$') end
   if not balance or not again or not time(due) or not time(again) or not time(floor) then error('a balance cannot be read') end
   return {
     key = key, entries = entries, balance = big(balance), held = big(held), last = tonumber(last),
     seen = seen, due = due, unlimited = unlimited == '1', lent = big(lent), period = period, again = again,
-    floor = floor,
+    floor = floor, moved = tonumber(moved),
   }
 end
 
@@ -34,7 +36,7 @@ local function save(account)
   if not account.changed then return end
   redis.call('SET', account.key, text(account.balance) .. ' ' .. text(account.held) .. ' ' .. text(account.last) .. ' ' ..
     account.seen .. ' ' .. account.due .. ' ' .. (account.unlimited and '1 ' or '0 ') .. text(account.lent) ..
-    ' ' .. account.period .. ' ' .. account.again .. (account.floor == 'none' and '' or ' ' .. account.floor))
+    ' ' .. account.period .. ' ' .. account.again .. (account.floor == 'none' and '' or ' ' .. account.floor .. '/' .. text(account.moved)))
 end
 
 -- Changes the balance, and writes an entry for the change.
@@ -56,9 +58,11 @@ local function turn_of(due, now, period)
   return ('%.0f'):format(math.min(due + (math.floor((now - due) / period) + 1) * period, 9007199254740991))
 end
 
--- Returns the floor after one more grant: each moves it forward by a period.
-local function later(floor, mean)
-  return ('%.0f'):format(math.min(floor + mean, 9007199254740991))
+-- Moves the floor forward by a period after a grant. `first` is the floor if there was none.
+local function move_floor(account, first, mean)
+  if account.floor == 'none' then account.floor, account.moved = first, 0 end
+  account.floor = ('%.0f'):format(math.min(tonumber(account.floor) + mean, 9007199254740991))
+  account.moved = math.min(account.moved + 1, 4294967295)
 end
 
 -- Returns true if the grant is applied now, and records the next due time. From ARGV[at] on: the arguments of `call`.
@@ -75,6 +79,10 @@ local function turns(account, at)
     -- cause grants.
     local second = tonumber(ARGV[at + 5])
     if next > second then
+      if floor and floor > second + account.moved * mean then
+        floor = second + account.moved * mean
+        account.floor, account.changed = ('%.0f'):format(floor), true
+      end
       -- A calendar's periods differ from their mean length by less than an eighth.
       local moved = floor and floor > second + math.floor(mean / 8) and account.floor or ARGV[at + 5]
       if tonumber(moved) >= due then moved = 'none' end
@@ -92,10 +100,11 @@ local function turns(account, at)
   if due and every > 0 then turn = turn_of(next, now, every) end
   if due and now < due then
     account.again = tonumber(turn) < due and turn or 'none'
-    account.floor = later(floor or next, mean)
+    move_floor(account, ('%.0f'):format(next), mean)
   else
-    if due and not floor and tonumber(turn) - due > math.floor(mean / 2) * 3 then floor = due end
-    account.due, account.again, account.floor = turn, 'none', floor and later(floor, mean) or 'none'
+    local has_leapt = due and tonumber(turn) - due > math.floor(mean / 2) * 3
+    if floor or has_leapt then move_floor(account, account.due, mean) end
+    account.due, account.again = turn, 'none'
   end
   account.period, account.changed = code, true
   return true

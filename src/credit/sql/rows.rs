@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{AccountState, MadeAdjustment};
 use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::Timestamp;
-use crate::credit::due::Due;
+use crate::credit::due::{Due, Floor};
 use crate::credit::model::{Model, Numbers, StoredBudget, StoredTerms};
 use crate::credit::{AdjustmentId, AdjustmentKind, Balance, BucketId, BucketTerms, Entry, EntryKind};
 use crate::error::StoreError;
@@ -14,8 +14,7 @@ use crate::name::AccountId;
 use crate::sql::{Row, Value};
 
 /// The columns of a balance, starting with its account.
-pub(super) const BALANCE_SCRIPT: &str =
-    "account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor, buckets";
+pub(super) const BALANCE_SCRIPT: &str = "account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor, buckets, moved";
 
 /// The columns of a charge, starting with its account.
 pub(super) const TAKEN: &str =
@@ -26,7 +25,7 @@ pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance, a.t
 
 /// The columns of a budget, starting with its account.
 pub(super) const BUDGET: &str =
-    "b.account, b.key, b.spent, b.turn, b.opened, b.due, b.period, b.again, b.floor, b.idle_from";
+    "b.account, b.key, b.spent, b.turn, b.opened, b.due, b.period, b.again, b.floor, b.idle_from, b.moved";
 
 /// The character between an account and the name of a currency.
 const BETWEEN: char = '\u{1f}';
@@ -58,7 +57,7 @@ pub(super) fn parts(key: &str) -> Result<(AccountId, Currency), StoreError> {
 /// Reads a balance from the columns of [`BALANCE_SCRIPT`].
 pub(super) fn account_state(row: &Row) -> Result<AccountState, StoreError> {
     let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
-    let (period, again, floor) = (row.int(9)?, at(10)?, at(11)?);
+    let (period, again, floor) = (row.int(9)?, at(10)?, floor(row, 11, 13)?);
     let due = at(5)?.map(|at| Due { at, period, again, floor });
     let numbers = Numbers {
         balance: credits(row.int(2)?)?.get(),
@@ -105,8 +104,8 @@ pub(super) fn budget(row: &Row) -> Result<(KeyId, StoredBudget), StoreError> {
     let key =
         row.maybe_bytes(1)?.ok_or_else(|| StoreError::corrupt("a budget in the database has no key"))?;
     let at = |column| row.int(column).map(Timestamp::from_millis);
-    let maybe_at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
-    let due = Due { at: at(5)?, period: row.int(6)?, again: maybe_at(7)?, floor: maybe_at(8)? };
+    let again = row.maybe_int(7)?.map(Timestamp::from_millis);
+    let due = Due { at: at(5)?, period: row.int(6)?, again, floor: floor(row, 8, 10)? };
     let stored = StoredBudget {
         spent: credits(row.int(2)?)?.get(),
         turn: number(row.int(3)?)?,
@@ -115,6 +114,13 @@ pub(super) fn budget(row: &Row) -> Result<(KeyId, StoredBudget), StoreError> {
         idle_from: at(9)?,
     };
     Ok((KeyId::from_bytes(key), stored))
+}
+
+/// Reads a floor from its columns. Of a floor that an earlier version wrote, the number of grants is unknown.
+fn floor(row: &Row, at: usize, moved: usize) -> Result<Option<Floor>, StoreError> {
+    let Some(at) = row.maybe_int(at)? else { return Ok(None) };
+    let moved = row.maybe_int(moved)?.map_or(Ok(u32::MAX), number)?;
+    Ok(Some(Floor { at: Timestamp::from_millis(at), moved }))
 }
 
 fn number(number: i64) -> Result<u32, StoreError> {

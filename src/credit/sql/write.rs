@@ -91,9 +91,9 @@ async fn budgets(session: &mut Session, batch: &Batch) -> Result<(), StoreError>
         .collect();
     for piece in budgets.chunks(AT_ONCE) {
         let statement = Statement::new(
-            "INSERT INTO tollgate_budgets (account, key, spent, turn, opened, due, period, again, floor, idle_from) \
+            "INSERT INTO tollgate_budgets (account, key, spent, turn, opened, due, period, again, floor, idle_from, moved) \
              SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8, v.column9, \
-             v.column10 FROM ",
+             v.column10, v.column11 FROM ",
         );
         let rows = piece.iter().map(|(account, key, stored)| {
             [
@@ -105,13 +105,15 @@ async fn budgets(session: &mut Session, batch: &Batch) -> Result<(), StoreError>
                 stored.due.at.into(),
                 stored.due.period.into(),
                 stored.due.again.into(),
-                stored.due.floor.into(),
+                stored.due.floor.map(|floor| floor.at).into(),
                 stored.idle_from.into(),
+                stored.due.floor.map(|floor| i64::from(floor.moved)).into(),
             ]
         });
         let known = " ON CONFLICT (account, key) DO UPDATE SET spent = excluded.spent, turn = excluded.turn, \
                      opened = excluded.opened, due = excluded.due, period = excluded.period, \
-                     again = excluded.again, floor = excluded.floor, idle_from = excluded.idle_from";
+                     again = excluded.again, floor = excluded.floor, idle_from = excluded.idle_from, \
+                     moved = excluded.moved";
         session.execute(statement.push_table(rows).push(THERE).push(known)).await?;
     }
     Ok(())
@@ -142,6 +144,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
     for (account, account_state) in changed {
         let (model, number) = (&account_state.model, account_state.number.cast_signed());
         let (numbers, buckets) = (model.stored_numbers(), model.stored_buckets());
+        let floor = numbers.due.and_then(|due| due.floor);
         let row = |version: i64| {
             [
                 Value::from(account),
@@ -155,9 +158,10 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
                 numbers.lent.cast_signed().into(),
                 numbers.due.map_or(0, |due| due.period).into(),
                 numbers.due.and_then(|due| due.again).into(),
-                numbers.due.and_then(|due| due.floor).into(),
+                floor.map(|floor| floor.at).into(),
                 buckets.as_str().into(),
                 numbers.beside.into(),
+                floor.map(|floor| i64::from(floor.moved)).into(),
             ]
         };
         match account_state.version {
@@ -170,7 +174,8 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
         let statement = Statement::new(
             "UPDATE tollgate_balances SET version = version + 1, balance = v.column3, held = v.column4, \
              unlimited = v.column5, due = v.column6, seen = v.column7, entries = v.column8, \
-             lent = v.column9, period = v.column10, again = v.column11, floor = v.column12, buckets = v.column13, beside = v.column14 FROM ",
+             lent = v.column9, period = v.column10, again = v.column11, floor = v.column12, buckets = v.column13, \
+             beside = v.column14, moved = v.column15 FROM ",
         );
         let statement = statement.push_table(piece.iter().cloned());
         let statement = statement
@@ -182,9 +187,9 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
     for piece in new.chunks(AT_ONCE) {
         let statement = Statement::new(
             "INSERT INTO tollgate_balances \
-             (account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor, buckets, beside) \
+             (account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor, buckets, beside, moved) \
              SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8, v.column9, \
-             v.column10, v.column11, v.column12, v.column13, v.column14 FROM ",
+             v.column10, v.column11, v.column12, v.column13, v.column14, v.column15 FROM ",
         );
         let statement =
             statement.push_table(piece.iter().cloned()).push(THERE).push(" ON CONFLICT DO NOTHING");

@@ -17,7 +17,7 @@ both!(balances_of_a_version_without_buckets_go_on);
 /// Removes what the last version did not have.
 async fn remove_buckets(place: &Place) {
     let columns = [
-        ("balances", &["buckets", "beside"][..]),
+        ("balances", &["buckets", "beside", "moved"][..]),
         ("entries", &["bucket", "rest"]),
         ("charges", &["draws", "budget", "turn"]),
         ("adjustments", &["terms"]),
