@@ -502,8 +502,8 @@ pub enum QuotaOrigin {
 #[derive(Debug)]
 pub struct Quotas {
     groups: Box<[QuotaGroup]>,
-    /// True if all groups count the same owner.
-    has_one_owner: bool,
+    /// The end of the groups of each owner.
+    owners: Box<[usize]>,
     /// True if a group counts the client's network.
     counts_network: bool,
     /// The least capacity of the policies whose units a weight multiplies.
@@ -568,13 +568,17 @@ impl Quotas {
     pub(crate) fn of_groups(groups: impl IntoIterator<Item = QuotaGroup>) -> Self {
         let mut groups: Vec<QuotaGroup> = groups.into_iter().collect();
         groups.sort_by(|a, b| (a.counts.rank(), &a.origin).cmp(&(b.counts.rank(), &b.origin)));
-        let has_one_owner = groups.windows(2).all(|pair| pair[0].counts == pair[1].counts);
+        let ends = groups.chunk_by(|a, b| a.counts == b.counts).scan(0, |end, of_one| {
+            *end += of_one.len();
+            Some(*end)
+        });
+        let owners = ends.collect();
         let counts_network = groups.iter().any(|group| matches!(group.counts, QuotaScope::Network(_)));
         let policies = groups.iter().flat_map(|group| group.policies.iter());
         let of_units = policies.filter(|policy| !policy.counts_requests());
         let capacity = of_units.map(QuotaPolicy::capacity).min().unwrap_or(u32::MAX);
         let (groups, state) = (groups.into_boxed_slice(), AttachedState::new());
-        Self { groups, has_one_owner, counts_network, capacity, state }
+        Self { groups, owners, counts_network, capacity, state }
     }
 
     /// Returns the largest weight of a request that all windows can admit: the least capacity, without the policies that
@@ -601,12 +605,6 @@ impl Quotas {
         Self::of_groups(self.groups.iter().filter(|group| !counts_network(group)).cloned())
     }
 
-    /// Returns true if all groups count the same owner.
-    #[inline]
-    pub(crate) fn has_one_owner(&self) -> bool {
-        self.has_one_owner
-    }
-
     /// Returns true if a group belongs to a plan and not to a rule.
     pub(crate) fn has_plan_windows(&self) -> bool {
         let is_of_plan =
@@ -614,9 +612,17 @@ impl Quotas {
         self.groups.iter().any(is_of_plan)
     }
 
-    /// Returns the groups that count each owner.
-    pub(crate) fn by_owner(&self) -> impl Iterator<Item = &[QuotaGroup]> {
-        self.groups.chunk_by(|a, b| a.counts == b.counts)
+    /// Returns the number of owners.
+    #[inline]
+    pub(crate) fn owners(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Returns the groups that count the owner at this index. The owners have the same order everywhere.
+    #[inline]
+    pub(crate) fn of_owner(&self, place: usize) -> &[QuotaGroup] {
+        let start = place.checked_sub(1).map_or(0, |before| self.owners[before]);
+        &self.groups[start..self.owners[place]]
     }
 
     /// Returns the groups.

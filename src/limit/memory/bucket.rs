@@ -29,7 +29,7 @@ pub(super) struct Windows {
 #[derive(Debug, Default)]
 struct More {
     /// The windows of other origins.
-    sections: Vec<Section>,
+    sections: SmallVec<[Section; 1]>,
     /// The requests in flight.
     held: SmallVec<[HeldSlots; 2]>,
 }
@@ -148,40 +148,28 @@ impl Windows {
         &mut held[place].count
     }
 
-    /// Tests every window of a group, without taking from any.
+    /// Tests every window of all groups of a draw that count this owner, without taking from any.
     #[inline]
     pub(super) fn test(
         &mut self,
-        quotas: &QuotaGroup,
-        compile: impl FnOnce() -> Arc<CompiledGroup>,
+        groups: &[QuotaGroup],
+        mut compile: impl FnMut(&QuotaGroup) -> Arc<CompiledGroup>,
         draw: WeightAndTime,
         verdict: &mut Verdict,
     ) {
-        self.section(quotas, compile, draw.now).test(draw, verdict);
-    }
-
-    /// Tests every window of the only group of a draw, and takes its cells if all have one.
-    #[inline]
-    pub(super) fn draw(
-        &mut self,
-        quotas: &QuotaGroup,
-        compile: impl FnOnce() -> Arc<CompiledGroup>,
-        draw: WeightAndTime,
-        verdict: &mut Verdict,
-    ) {
-        let section = self.section(quotas, compile, draw.now);
-        section.test(draw, verdict);
-        if verdict.admits() {
-            section.take(draw);
+        for quotas in groups {
+            self.section(quotas, || compile(quotas), draw.now).test(draw, verdict);
         }
     }
 
-    /// Takes the cells of the preceding test of a group.
+    /// Takes the cells of the preceding test.
     #[inline]
-    pub(super) fn take(&mut self, quotas: &QuotaGroup, draw: WeightAndTime) {
-        // The test has switched the section to these policies.
-        if let Some(section) = self.known_section(quotas) {
-            section.take(draw);
+    pub(super) fn take(&mut self, groups: &[QuotaGroup], draw: WeightAndTime) {
+        for quotas in groups {
+            // The test has switched the section to these policies.
+            if let Some(section) = self.known_section(quotas) {
+                section.take(draw);
+            }
         }
     }
 

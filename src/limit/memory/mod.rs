@@ -16,7 +16,7 @@ use bucket::{CompiledGroup, Verdict, WeightAndTime, Windows};
 use networks::{Network, Networks};
 use smallvec::SmallVec;
 
-use crate::account::{QuotaGroup, QuotaScope};
+use crate::account::{QuotaGroup, QuotaScope, Quotas};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::{KeyId, KeyRecord};
@@ -223,7 +223,13 @@ impl MemoryLimiter {
 
     /// Finds the bucket of each owner of a draw, without a check that they are not dropped.
     fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerOwner<BucketRef<'a>>, StoreError> {
-        draw.quotas.by_owner().map(|groups| self.find(draw, &groups[0])).collect()
+        owners_of(draw.quotas).map(|groups| self.find(draw, &groups[0])).collect()
+    }
+
+    /// Returns the bucket to which the state of an owner of a draw points.
+    #[inline]
+    fn pointed<'a>(&self, draw: &Draw<'a>, owner: usize) -> Option<&'a Bucket> {
+        Owner::of(draw, draw.quotas.of_owner(owner).first()?).bucket(self.owner)
     }
 
     #[inline]
@@ -253,8 +259,7 @@ impl MemoryLimiter {
                 return Ok(work(&mut locked));
             }
             drop(locked);
-            let owners = draw.quotas.by_owner();
-            held = owners
+            held = owners_of(draw.quotas)
                 .map(|groups| self.look_up_group(draw, &groups[0]).map(BucketRef::Shared))
                 .collect::<Result<_, _>>()?;
         }
@@ -323,14 +328,20 @@ fn draw_from(
 ) -> StoreFuture<LimitDecision> {
     let mut verdict = Verdict::default();
     let taken = WeightAndTime { weight: draw.weight, now: draw.now.ticks() };
-    if let ([windows], [group]) = (&mut *locked, draw.quotas.groups()) {
-        windows.draw(group, || limiter.compiled(group), taken, &mut verdict);
-    } else {
-        each_group(locked, draw, |windows, group| {
-            windows.test(group, || limiter.compiled(group), taken, &mut verdict);
-        });
+    if let [windows] = locked {
+        let groups = draw.quotas.groups();
+        windows.test(groups, |group| limiter.compiled(group), taken, &mut verdict);
         if verdict.admits() {
-            each_group(locked, draw, |windows, group| windows.take(group, taken));
+            windows.take(groups, taken);
+        }
+    } else {
+        for (windows, groups) in locked.iter_mut().zip(owners_of(draw.quotas)) {
+            windows.test(groups, |group| limiter.compiled(group), taken, &mut verdict);
+        }
+        if verdict.admits() {
+            for (windows, groups) in locked.iter_mut().zip(owners_of(draw.quotas)) {
+                windows.take(groups, taken);
+            }
         }
     }
     if draw.every_window {
@@ -340,20 +351,18 @@ fn draw_from(
     StoreFuture::ready(verdict.to_quota())
 }
 
+/// Returns the groups of each owner.
+fn owners_of(quotas: &Quotas) -> impl Iterator<Item = &[QuotaGroup]> {
+    (0..quotas.owners()).map(|place| quotas.of_owner(place))
+}
+
 /// Calls `with` for each group of a draw, with the windows of its owner.
-#[inline]
 fn each_group(
     locked: &mut [MutexGuard<'_, Windows>],
     draw: &Draw<'_>,
     mut with: impl FnMut(&mut Windows, &QuotaGroup),
 ) {
-    if let [windows] = locked {
-        for group in draw.quotas.groups() {
-            with(windows, group);
-        }
-        return;
-    }
-    for (windows, groups) in locked.iter_mut().zip(draw.quotas.by_owner()) {
+    for (windows, groups) in locked.iter_mut().zip(owners_of(draw.quotas)) {
         for group in groups {
             with(windows, group);
         }
@@ -375,15 +384,25 @@ fn window_statuses(
 
 impl RateLimiter for MemoryLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        // Most draws count one owner, which needs no lists.
-        if draw.quotas.has_one_owner()
-            && let Some(group) = draw.quotas.groups().first()
-            && let Some(bucket) = Owner::of(draw, group).bucket(self.owner)
-        {
-            let windows = bucket.lock();
-            if !windows.dropped {
-                return draw_from(self, &mut [windows], draw);
+        // Most draws count one or two owners, which need no lists.
+        match draw.quotas.owners() {
+            1 => {
+                if let Some(bucket) = self.pointed(draw, 0) {
+                    let windows = bucket.lock();
+                    if !windows.dropped {
+                        return draw_from(self, &mut [windows], draw);
+                    }
+                }
             }
+            2 => {
+                if let (Some(first), Some(second)) = (self.pointed(draw, 0), self.pointed(draw, 1)) {
+                    let locked = [first.lock(), second.lock()];
+                    if locked.iter().all(|windows| !windows.dropped) {
+                        return draw_from(self, &mut { locked }, draw);
+                    }
+                }
+            }
+            _ => {}
         }
         let answer = self.work(draw, |locked| draw_from(self, locked, draw));
         answer.unwrap_or_else(StoreFuture::failed)
