@@ -55,6 +55,16 @@ pub(crate) fn unreachable_quota(plan: impl std::fmt::Display, quota: &str, other
     event!(warn, %plan, quota, other, "a quota of a plan can never be reached: the other quota always denies first");
 }
 
+/// Logs that a configuration is in force.
+pub(crate) fn reloaded(version: u32) {
+    event!(info, version, "a new configuration is in force");
+}
+
+/// Logs that a configuration was rejected.
+pub(crate) fn reload_failed(error: &crate::error::ConfigError) {
+    event!(error, %error, "the new configuration was rejected, and the old one stays in force");
+}
+
 /// Logs that the audit sink could not write the events of a change that was made.
 pub(crate) fn audit_unwritten(error: &StoreError) {
     event!(error, ?error, "a change was made, and its audit event is not written yet");

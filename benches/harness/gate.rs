@@ -15,13 +15,16 @@ use super::world;
 
 /// Returns a gate with these back ends, and with the plans, rules and formats of the bench, but without a source.
 pub(crate) fn builder(store: impl KeyStore, ledger: impl CreditLedger) -> GateBuilder {
+    settings(["1000000000 per minute", "4000000000 per day"]).store(store).ledger(ledger)
+}
+
+/// Returns the plans, rules and formats of the bench, with these quotas of the plan of its keys.
+pub(crate) fn settings(pro: [&str; 2]) -> GateBuilder {
     let builder = Gate::builder()
         .format(KeyFormat::new(world::PREFIX, Length::exactly(32)).expect("a format"))
         .plan(plan("free", 1, ["60 per minute", "10000 per day"]))
         .plan(plan("starter", 2, ["1000000 per minute", "1000000000 per day"]))
-        .plan(plan("pro", 3, ["1000000000 per minute", "4000000000 per day"]))
-        .store(store)
-        .ledger(ledger);
+        .plan(plan("pro", 3, pro));
     rules().into_iter().fold(builder, GateBuilder::rule)
 }
 

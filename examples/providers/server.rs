@@ -53,7 +53,7 @@ impl Server {
         let samples = Samples::read(provider.samples)?;
         let mut seed = match data {
             Some(data) => samples.seed_from(data),
-            None => samples.seed(config.builder()?.build()?.formats())?,
+            None => samples.seed(&config.builder()?.build()?.formats())?,
         };
         let back_ends = BackEnds::open(options, provider.name).await?;
         let gate = gate(&mut config, &seed.data, &back_ends)?;

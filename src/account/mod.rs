@@ -63,5 +63,5 @@ pub(crate) use quota::UNITS;
 pub use quota::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
 pub(crate) use terms::{
     AppliedQuotas, ExceededQuotas, FirstGate, LimitIndex, Limits, QuotaChoice, ResolvedTerms, Terms,
-    TermsError,
+    TermsError, TermsPlace,
 };

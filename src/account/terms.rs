@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
+
 use crate::account::{InFlightLimits, ParamLimits, Plan, QuotaGroup, Quotas};
 use crate::clock::Timestamp;
 use crate::name::PlanName;
@@ -140,30 +142,76 @@ impl Terms {
 }
 
 /// The terms of a key at one gate, and the run-time state that the gate keeps for the key.
+///
+/// The terms belong to one configuration of the gate, which its version identifies. When a request under a newer configuration
+/// uses the record, its terms take the place of the older ones.
 #[derive(Debug)]
 pub(crate) struct ResolvedTerms {
     owner: StateOwner,
-    pub(crate) terms: Arc<Terms>,
+    /// The version of the configuration, and after it the index of the key's terms among those of the plans, or [`OWN`].
+    terms: AtomicU64,
     pub(crate) passed_rules: PassedRules,
     /// The time of the last use that was recorded, in milliseconds since the epoch.
     pub(crate) last_used: AtomicI64,
+    /// The terms of a key with limits of its own.
+    own: OnceLock<Box<OwnTerms>>,
 }
 
-/// The rules that a record has passed before. Neither the record nor the rule changes, so the checks that depend only
-/// on them need not be repeated. Only the first 128 rules are tracked. The checks of other rules are made every time.
+/// The terms of a key that has limits of its own.
+#[derive(Debug)]
+struct OwnTerms {
+    /// The terms under the first configuration, which stay here. A request reads them without a reference count.
+    first: OfVersion,
+    /// The terms under the newest configuration, if it is not the first.
+    newest: ArcSwapOption<OfVersion>,
+}
+
+#[derive(Debug)]
+struct OfVersion {
+    version: u32,
+    terms: Arc<Terms>,
+}
+
+/// The place of the terms of a key.
+#[derive(Debug, Clone)]
+pub(crate) enum TermsPlace {
+    /// Among the terms of the plans.
+    OfPlan(u32),
+    /// On the record, under its first configuration.
+    OnRecord,
+    Own(Arc<Terms>),
+}
+
+/// The index of terms that are not those of a plan.
+const OWN: u32 = u32::MAX;
+
+/// The rules that a record has passed before, under one configuration. Neither the record nor the rule changes, so the checks
+/// that depend only on them need not be repeated. Only the first 64 rules are tracked. The checks of other rules are made every
+/// time.
+///
+/// Each word has the version of the configuration in its upper half, so that a rule that was passed under another one does not
+/// count.
 #[derive(Debug, Default)]
 pub(crate) struct PassedRules([AtomicU64; 2]);
 
 impl PassedRules {
     #[inline]
-    pub(crate) fn contains(&self, rule: usize) -> bool {
-        self.0.get(rule / 64).is_some_and(|rules| rules.load(Ordering::Relaxed) >> (rule % 64) & 1 == 1)
+    pub(crate) fn contains(&self, version: u32, rule: usize) -> bool {
+        let word = self.0.get(rule / 32).map_or(0, |rules| rules.load(Ordering::Relaxed));
+        word >> 32 == u64::from(version) && word >> (rule % 32) & 1 == 1
     }
 
-    pub(crate) fn add(&self, rule: usize) {
-        if let Some(rules) = self.0.get(rule / 64) {
-            rules.fetch_or(1 << (rule % 64), Ordering::Relaxed);
-        }
+    pub(crate) fn add(&self, version: u32, rule: usize) {
+        let Some(rules) = self.0.get(rule / 32) else { return };
+        let bit = 1 << (rule % 32);
+        let add = |word: u64| match (word >> 32).cmp(&version.into()) {
+            std::cmp::Ordering::Less => Some(u64::from(version) << 32 | bit),
+            std::cmp::Ordering::Equal => Some(word | bit),
+            // A request under an older configuration adds nothing.
+            std::cmp::Ordering::Greater => None,
+        };
+        // Nothing is added if the rule need not be.
+        let _ = rules.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 }
 
@@ -203,9 +251,67 @@ impl PartialEq for FirstGate {
 }
 
 impl ResolvedTerms {
-    pub(crate) fn new(owner: StateOwner, terms: Arc<Terms>, last_used: Option<Timestamp>) -> Self {
+    /// Creates the state of a key without terms.
+    pub(crate) fn new(owner: StateOwner, last_used: Option<Timestamp>) -> Self {
         let last_used = AtomicI64::new(last_used.map_or(i64::MIN, Timestamp::as_millis));
-        Self { owner, terms, passed_rules: PassedRules::default(), last_used }
+        let (terms, passed_rules, own) = (AtomicU64::new(0), PassedRules::default(), OnceLock::new());
+        Self { owner, terms, passed_rules, last_used, own }
+    }
+
+    /// Returns the place of the terms under a configuration, if they are there and no reference count is needed.
+    #[inline]
+    pub(crate) fn place(&self, version: u32) -> Option<TermsPlace> {
+        let word = self.terms.load(Ordering::Acquire);
+        if word >> 32 != u64::from(version) {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        match word as u32 {
+            OWN => self.own_place(version),
+            plan => Some(TermsPlace::OfPlan(plan)),
+        }
+    }
+
+    fn own_place(&self, version: u32) -> Option<TermsPlace> {
+        self.first_own(version).map(|_| TermsPlace::OnRecord)
+    }
+
+    /// Returns the key's own terms, if the configuration is the first under which it had any.
+    #[inline]
+    pub(crate) fn first_own(&self, version: u32) -> Option<&Arc<Terms>> {
+        self.own.get().filter(|own| own.first.version == version).map(|own| &own.first.terms)
+    }
+
+    /// Returns the key's own terms under a later configuration.
+    pub(crate) fn later_own(&self, version: u32) -> Option<Arc<Terms>> {
+        let newest = self.own.get()?.newest.load();
+        newest.as_ref().filter(|own| own.version == version).map(|own| Arc::clone(&own.terms))
+    }
+
+    /// Stores the terms of the plan with this index, unless there are those of a newer configuration.
+    pub(crate) fn set_plan(&self, version: u32, plan: u32) {
+        self.raise(version, plan);
+    }
+
+    /// Stores terms of the key's own, unless there are those of a newer configuration.
+    pub(crate) fn set_own(&self, version: u32, terms: Arc<Terms>) {
+        let first = OfVersion { version, terms: Arc::clone(&terms) };
+        let own = self.own.get_or_init(|| Box::new(OwnTerms { first, newest: ArcSwapOption::empty() }));
+        if own.first.version != version {
+            let terms = Arc::new(OfVersion { version, terms });
+            own.newest.rcu(|newest| match newest {
+                Some(newest) if newest.version >= version => Some(Arc::clone(newest)),
+                _ => Some(Arc::clone(&terms)),
+            });
+        }
+        self.raise(version, OWN);
+    }
+
+    fn raise(&self, version: u32, index: u32) {
+        let word = u64::from(version) << 32 | u64::from(index);
+        let raise = |before: u64| (before >> 32 < u64::from(version)).then_some(word);
+        // A newer configuration stays.
+        let _ = self.terms.fetch_update(Ordering::AcqRel, Ordering::Acquire, raise);
     }
 }
 

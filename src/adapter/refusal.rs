@@ -92,7 +92,7 @@ impl Gate {
     /// }
     /// ```
     pub fn response(&self, view: &RequestView<'_>, denial: &Denial) -> Response<Bytes> {
-        let (core, drawn) = (&self.0, Admission::default());
-        respond(core, view, view.path(), &core.observed(denial), &drawn, &core.request_id(view))
+        let (core, drawn) = (self.core(), Admission::default());
+        respond(&core, view, view.path(), &core.observed(denial), &drawn, &core.request_id(view))
     }
 }

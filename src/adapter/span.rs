@@ -54,7 +54,8 @@ pub fn redacted_span<B>(
 ) -> impl Fn(&Request<B>) -> Span + Clone + Send + Sync + 'static + use<B> {
     let gate = gate.clone();
     move |request| {
-        let uri = Redacted { path: request.uri().path(), query: request.uri().query(), core: &gate.0 };
+        let core = gate.load();
+        let uri = Redacted { path: request.uri().path(), query: request.uri().query(), core: &core };
         tracing::debug_span!(target: TARGET, "request", method = %request.method(), %uri, version = ?request.version())
     }
 }

@@ -296,7 +296,8 @@ impl Shared {
 
     /// Returns the balance in the ledger, and true if it is below the threshold. `None` if the ledger has no write side.
     async fn answer(&self, question: &Question) -> Result<Option<(Balance, bool)>, StoreError> {
-        let (Some(credits), Some(checks)) = (&self.back_ends.credits, self.plans.get(question.plan.as_str()))
+        let plans = self.plans.load_full();
+        let (Some(credits), Some(checks)) = (&self.back_ends.credits, plans.get(question.plan.as_str()))
         else {
             return Ok(None);
         };

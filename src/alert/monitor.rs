@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::account::{Account, Plan, QuotaOrigin, as_written};
@@ -41,7 +42,8 @@ pub struct Alerts(pub(super) Arc<Shared>);
 
 pub(super) struct Shared {
     pub(super) rules: Vec<Rule>,
-    pub(super) plans: HashMap<PlanName, PlanChecks>,
+    /// The checks of each plan of the configuration in force.
+    pub(super) plans: ArcSwap<HashMap<PlanName, PlanChecks>>,
     pub(super) store: Arc<dyn AlertStore>,
     /// The sinks. Empty if the delivery is left to other gates.
     pub(super) outlets: Vec<Outlet>,
@@ -128,6 +130,8 @@ pub(crate) struct AlertSettings {
     pub(crate) rules: Vec<AlertRule>,
     pub(crate) sinks: Vec<Arc<dyn AlertSink>>,
     pub(crate) store: Option<Arc<dyn AlertStore>>,
+    /// The webhooks of the file, as numbers that differ if their settings do.
+    pub(crate) webhooks: Vec<u64>,
     /// True if other gates deliver the alerts.
     pub(crate) are_delivered_elsewhere: bool,
 }
@@ -163,7 +167,7 @@ impl AlertSettings {
         let sink_names = if outlets.is_empty() { vec![EVERY_SINK.to_owned()] } else { names.collect() };
         let shared = Arc::new(Shared {
             rules: self.rules.iter().map(rule).collect(),
-            plans: PlanChecks::by_plan(&self.rules, plans),
+            plans: ArcSwap::from_pointee(PlanChecks::by_plan(&self.rules, plans)),
             store: self.store.unwrap_or_else(|| Arc::new(MemoryAlertStore::new())),
             sink_names,
             outlets,
@@ -189,7 +193,8 @@ impl DecisionSink for Alerts {
 
     fn record(&self, event: &DecisionEvent<'_>) {
         delivery::start(&self.0);
-        if let Some(checks) = event.plan.and_then(|plan| self.0.plans.get(plan.as_str())) {
+        let plans = self.0.plans.load();
+        if let Some(checks) = event.plan.and_then(|plan| plans.get(plan.as_str())) {
             self.0.compare(event, checks);
         }
     }
@@ -206,6 +211,12 @@ impl Alerts {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let noted = self.0.note_crossings().await;
         delivery::deliver_all(&self.0).await.and(noted)
+    }
+
+    /// Compares events with the thresholds of these plans from now on.
+    pub(crate) fn set_plans<'p>(&self, plans: impl IntoIterator<Item = &'p Plan>) {
+        let rules: Vec<_> = self.0.rules.iter().map(|rule| rule.settings.clone()).collect();
+        self.0.plans.store(Arc::new(PlanChecks::by_plan(&rules, plans)));
     }
 
     /// Returns the number of crossings that are not in the store yet.
@@ -257,7 +268,8 @@ impl Alerts {
     /// request may see the balance before it is low again. If a back end fails, the release waits in memory.
     pub(crate) async fn balance_changed(&self, account: &Account) {
         let shared = &self.0;
-        let Some(checks) = shared.plans.get(account.plan.as_str()) else { return };
+        let plans = shared.plans.load_full();
+        let Some(checks) = plans.get(account.plan.as_str()) else { return };
         delivery::start(shared);
         let now = shared.clock.now().wall();
         for check in &checks.balances {

@@ -175,7 +175,7 @@ impl WebhookConfig {
             webhook = webhook.allowing_private_addresses();
         }
         webhook.check()?;
-        Ok(builder.alert_sink(webhook))
+        Ok(builder.webhook_of_file(webhook))
     }
 
     #[cfg(not(feature = "webhooks"))]

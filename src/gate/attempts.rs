@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -134,6 +134,12 @@ const PLACES: usize = 8;
 pub(super) struct Attempts {
     cut: NetworkCut,
     bucket: Bucket,
+    counts: Arc<Counts>,
+}
+
+/// The counts of failed attempts, which go on under another limit.
+#[derive(Debug)]
+struct Counts {
     /// The places of a shard are allocated when the first of its networks fails.
     shards: Box<[Mutex<Vec<Place>>]>,
     hasher: RandomState,
@@ -187,17 +193,24 @@ impl Bucket {
     }
 }
 
-impl Attempts {
-    pub(super) fn new(limit: &AttemptLimit) -> Self {
+impl Counts {
+    fn new() -> Self {
         Self {
-            cut: limit.cut,
-            bucket: Bucket::new(&limit.quota),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             found: Fingerprints::new(),
             limiting_until: AtomicU64::new(0),
             forgotten: networks_forgotten("attempts"),
         }
+    }
+}
+
+impl Attempts {
+    /// Creates the attempts under a limit. They continue those of the configuration before: the time until a network may fail
+    /// again at the full quota stays.
+    pub(super) fn new(limit: &AttemptLimit, before: Option<&Self>) -> Self {
+        let counts = before.map_or_else(|| Arc::new(Counts::new()), |before| Arc::clone(&before.counts));
+        Self { cut: limit.cut, bucket: Bucket::new(&limit.quota), counts }
     }
 
     /// Returns the parts of addresses that identify a network.
@@ -208,7 +221,7 @@ impl Attempts {
     /// Returns true if a network may be above its quota.
     #[inline]
     pub(super) fn is_limiting(&self) -> bool {
-        self.limiting_until.load(Ordering::Relaxed) != 0
+        self.counts.limiting_until.load(Ordering::Relaxed) != 0
     }
 
     /// Counts a failed attempt, with the key that was looked up.
@@ -223,7 +236,7 @@ impl Attempts {
         key: Option<&KeyHash>,
         now: u64,
     ) -> Result<(), Duration> {
-        let hash = self.hasher.hash_one(network);
+        let hash = self.counts.hasher.hash_one(network);
         let mut shard = self.shard(hash);
         if shard.is_empty() {
             shard.resize(SETS * PLACES, Place::default());
@@ -235,7 +248,7 @@ impl Attempts {
         self.bucket.take(&mut place.full_at, now)?;
         if let Some(wait) = self.bucket.wait(place.full_at, now) {
             let until = now.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
-            self.limiting_until.fetch_max(until, Ordering::Relaxed);
+            self.counts.limiting_until.fetch_max(until, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -253,18 +266,19 @@ impl Attempts {
         hashes: &[KeyHash],
         now: u64,
     ) -> Result<(), Duration> {
-        let until = self.limiting_until.load(Ordering::Relaxed);
+        let until = self.counts.limiting_until.load(Ordering::Relaxed);
         if until <= now {
             // If another network is above its quota since, its time is kept.
-            let _ = self.limiting_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ =
+                self.counts.limiting_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
             return Ok(());
         }
-        let hash = self.hasher.hash_one(network);
+        let hash = self.counts.hasher.hash_one(network);
         let mut shard = self.shard(hash);
         let Some(place) = known(set_of(&mut shard, hash), hash) else { return Ok(()) };
         let Some(wait) = self.bucket.wait(place.full_at, now) else { return Ok(()) };
         let mut fingerprints = hashes.iter().map(|hash| self.fingerprint(hash));
-        if fingerprints.clone().any(|key| self.found.contain(key)) {
+        if fingerprints.clone().any(|key| self.counts.found.contain(key)) {
             return Ok(());
         }
         if fingerprints.any(|key| key == place.last_key) {
@@ -275,21 +289,21 @@ impl Attempts {
 
     /// Remembers a key that was found.
     pub(super) fn remember(&self, key: &KeyHash) {
-        self.found.insert(self.fingerprint(key));
+        self.counts.found.insert(self.fingerprint(key));
     }
 
     /// Forgets a key that was denied.
     pub(super) fn forget(&self, key: &KeyHash) {
-        self.found.remove(self.fingerprint(key));
+        self.counts.found.remove(self.fingerprint(key));
     }
 
     fn fingerprint(&self, key: &KeyHash) -> u64 {
         // Zero is the value of a free place.
-        self.hasher.hash_one(key.as_bytes()).max(1)
+        self.counts.hasher.hash_one(key.as_bytes()).max(1)
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Vec<Place>> {
-        self.shards[pick(hash, 0, SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.shards[pick(hash, 0, SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the place of a network. A new network gets a free place, or else the place of the network whose quota is
@@ -304,7 +318,7 @@ impl Attempts {
                 }
             }
             if full_at > now {
-                self.forgotten.add(1);
+                self.counts.forgotten.add(1);
             }
             set[quietest] = Place { network: hash, ..Place::default() };
         }

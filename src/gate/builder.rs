@@ -17,9 +17,12 @@ use crate::error::ConfigError;
 use crate::gate::anonymous::AnonymousTier;
 use crate::gate::attempts::{AttemptLimit, Attempts};
 use crate::gate::metrics::{BackEndMetrics, DecisionMetrics};
+use crate::gate::reload::{Configuration, FixedSettings};
 use crate::gate::revocation::Revocations;
-use crate::gate::terms::Plans;
-use crate::gate::{Check, Checks, Core, Gate, Management, Mounted, Observer, TrustedProxies, validate};
+use crate::gate::terms::{Identity, Plans};
+use crate::gate::{
+    Check, Checks, Core, Gate, Management, Mounted, Observer, Parts, TrustedProxies, validate,
+};
 #[cfg(feature = "fleet")]
 use crate::guard::BackEndPolicies;
 use crate::key::{KeyFormat, KeyHasher, KeySource, OsRandomness, Randomness};
@@ -28,6 +31,7 @@ use crate::meter::meter_of;
 use crate::name::{Environment, PlanName, Scope};
 use crate::respond::{CreditHeaders, ErrorFormat, RequestIds, Responders, ResponseForDenial};
 use crate::rule::{Purpose, Rule, RuleSet, ScopeRule};
+use crate::state::StateOwner;
 use crate::store::KeyStore;
 use crate::telemetry::{DecisionSink, EventAddresses};
 use crate::usage::{Usage, UsageOptions, UsageStore};
@@ -81,7 +85,7 @@ pub struct GateBuilder {
     stores: Vec<Given<dyn KeyStore>>,
     limiters: Vec<Given<dyn RateLimiter>>,
     ledgers: Vec<Given<dyn CreditLedger>>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) error_format: ErrorFormat,
     pub(super) responder: Option<Arc<dyn ResponseForDenial>>,
     pub(super) request_ids: RequestIds,
@@ -101,8 +105,8 @@ pub struct GateBuilder {
     metrics: bool,
     pub(super) uses: Option<Duration>,
     pub(super) expiry_feature: Option<String>,
-    pub(super) randomness: Arc<dyn Randomness>,
-    pub(super) audit: Arc<dyn AuditSink>,
+    pub(super) randomness: Option<Arc<dyn Randomness>>,
+    pub(super) audit: Option<Arc<dyn AuditSink>>,
     pub(crate) management: Management,
     pub(crate) mounted: Option<Arc<dyn Mounted>>,
 }
@@ -130,7 +134,7 @@ impl GateBuilder {
             stores: Vec::new(),
             limiters: Vec::new(),
             ledgers: Vec::new(),
-            clock: Arc::new(SystemClock::new()),
+            clock: None,
             error_format: ErrorFormat::problem(),
             responder: None,
             request_ids: RequestIds::default(),
@@ -150,8 +154,8 @@ impl GateBuilder {
             metrics: false,
             uses: None,
             expiry_feature: None,
-            randomness: Arc::new(OsRandomness),
-            audit: Arc::new(TracingAudit),
+            randomness: None,
+            audit: None,
             management: Management::default(),
             mounted: None,
         }
@@ -425,7 +429,7 @@ impl GateBuilder {
 
     /// Sets the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
     }
 
@@ -551,6 +555,13 @@ impl GateBuilder {
         self
     }
 
+    /// Adds a webhook of a configuration file.
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn webhook_of_file(mut self, webhook: crate::alert::Webhook) -> Self {
+        self.alerts.webhooks.push(webhook.mark());
+        self.alert_sink(webhook)
+    }
+
     /// Sets the store that remembers which crossings were told, and keeps the alerts that wait for their delivery.
     /// Defaults to one in memory, which forgets all when the process ends.
     pub fn alert_store(mut self, store: impl AlertStore) -> Self {
@@ -586,7 +597,7 @@ impl GateBuilder {
 
     /// Sets the source of randomness for new keys, in place of the operating system.
     pub fn randomness(mut self, source: impl Randomness) -> Self {
-        self.randomness = Arc::new(source);
+        self.randomness = Some(Arc::new(source));
         self
     }
 
@@ -647,7 +658,7 @@ impl GateBuilder {
     /// endpoints that the gate mounts, and those of the managers of this gate that have no sink of their own. Defaults
     /// to the log.
     pub fn audit(mut self, sink: impl AuditSink) -> Self {
-        self.audit = Arc::new(sink);
+        self.audit = Some(Arc::new(sink));
         self
     }
 }
@@ -662,7 +673,8 @@ impl GateBuilder {
         validate::all(self)?;
         let plans = by_name(&self.plans);
         let rules = RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
-        Plans::new(&plans, self.quotas.clone(), self.in_flight.clone(), &rules, self.tier())?;
+        let (quotas, in_flight) = (self.quotas.clone(), self.in_flight.clone());
+        Plans::new(Identity::first(), None, &plans, quotas, in_flight, &rules, self.tier())?;
         Check::in_order(&self.order)?;
         Responders::new(None, &self.error_format, &self.sources, self.request_ids.header()).map(drop)
     }
@@ -676,34 +688,40 @@ impl GateBuilder {
     pub fn build(mut self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
         validate::warn_of_unreachable(&self);
+        let parts = Arc::new(self.parts()?);
+        let core = self.core(&parts, None)?;
+        core.tell();
+        Ok(Gate::of(&Arc::new(core)))
+    }
+
+    /// Makes the parts of the gate that all its configurations share.
+    fn parts(&mut self) -> Result<Parts, ConfigError> {
+        let fixed = FixedSettings::of(self);
+        let clock = self.clock.take().unwrap_or_else(|| Arc::new(SystemClock::new()));
         let limiters = std::mem::take(&mut self.limiters);
         let limiter_type = limiters.first().map_or("MemoryLimiter", |given| given.type_name);
         let limiter = only("limiter", limiters, || in_memory!(crate::limit::MemoryLimiter::new()))?;
         #[cfg(feature = "fleet")]
-        let limiter = self.back_end_policies.limiter(limiter, &self.clock);
-        if !limiter.limits_in_flight() {
-            validate::has_no_limit_in_flight(&self, limiter_type)?;
-        }
-        let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
-        let environments = self.served();
-        let anonymous = self.anonymous.clone();
-        let tier = anonymous.as_ref().zip(environments.first().cloned());
-        let store = only("store", self.stores, || in_memory!(crate::store::MemoryStore::new()))?;
-        let ledger = only("ledger", self.ledgers, || in_memory!(crate::credit::MemoryLedger::new()))?;
+        let limiter = self.back_end_policies.limiter(limiter, &clock);
+        let stores = std::mem::take(&mut self.stores);
+        let store = only("store", stores, || in_memory!(crate::store::MemoryStore::new()))?;
+        let ledgers = std::mem::take(&mut self.ledgers);
+        let ledger = only("ledger", ledgers, || in_memory!(crate::credit::MemoryLedger::new()))?;
         #[cfg(feature = "fleet")]
-        let ledger_guard = self.back_end_policies.ledger(&ledger, &self.clock);
+        let ledger_guard = self.back_end_policies.ledger(&ledger, &clock);
         #[cfg(feature = "fleet")]
         let (store, ledger) = (
-            self.back_end_policies.store(store, &self.clock)?,
+            self.back_end_policies.store(store, &clock)?,
             ledger_guard.clone().map_or(ledger, |guard| Arc::new(guard) as Arc<dyn CreditLedger>),
         );
         let (store_admin, credit_admin) = (Arc::clone(&store).admin(), Arc::clone(&ledger).admin());
         if let (Some(path), None) = (&self.management.path, &store_admin) {
             return Err(read_only_store(path).in_member("management.path"));
         }
-        let usage = usage(self.usage_stores, self.usage_options, &self.clock)?;
-        let mounted = self.mounted.map(|own| if usage.is_some() { own.with_usage() } else { own });
-        self.sinks.extend(usage.clone().map(|usage| Arc::new(usage) as Arc<dyn DecisionSink>));
+        let usage = usage(std::mem::take(&mut self.usage_stores), self.usage_options.clone(), &clock)?;
+        let mounted = self.mounted.take().map(|own| if usage.is_some() { own.with_usage() } else { own });
+        let mut lasting_sinks = std::mem::take(&mut self.sinks);
+        lasting_sinks.extend(usage.clone().map(|usage| Arc::new(usage) as Arc<dyn DecisionSink>));
         // Uses are recorded only if keys can be written.
         let uses = self.uses.or(store_admin.as_ref().map(|_| USES));
         let back_ends = BackEnds {
@@ -712,64 +730,88 @@ impl GateBuilder {
             ledger: Arc::clone(&ledger),
             credits: credit_admin.clone(),
         };
-        let every_window = self.limit_headers || self.alerts.needs_every_window();
-        let alerts = self.alerts.build(&self.plans, back_ends, &self.clock);
-        self.sinks.extend(alerts.iter().cloned().map(|alerts| Arc::new(alerts) as Arc<dyn DecisionSink>));
+        let alerts = self.alerts.clone().build(&self.plans, back_ends, &clock);
+        lasting_sinks.extend(alerts.iter().cloned().map(|alerts| Arc::new(alerts) as Arc<dyn DecisionSink>));
+        Ok(Parts {
+            owner: StateOwner::new(),
+            meter: meter_of(&*limiter, &*ledger),
+            store,
+            store_admin,
+            limiter,
+            limiter_type,
+            #[cfg(feature = "fleet")]
+            ledger_guard,
+            ledger,
+            credit_admin,
+            charge_ids: ChargeIds::new(),
+            observer: self.observer.take(),
+            lasting_sinks,
+            usage,
+            metrics: self.metrics.then(|| Box::new(BackEndMetrics::new(&clock))),
+            alerts,
+            clock,
+            randomness: self.randomness.take().unwrap_or_else(|| Arc::new(OsRandomness)),
+            audit: self.audit.take().unwrap_or_else(|| Arc::new(TracingAudit)),
+            uses: Uses::every(uses),
+            revocations: Revocations::default(),
+            mounted,
+            fixed,
+        })
+    }
+
+    /// Compiles the configuration of a gate. It takes over the state of the configuration `before`.
+    pub(super) fn core(self, parts: &Arc<Parts>, before: Option<&Core>) -> Result<Core, ConfigError> {
+        if !parts.limiter.limits_in_flight() {
+            validate::has_no_limit_in_flight(&self, parts.limiter_type)?;
+        }
+        let (plan_data, environments) = (by_name(&self.plans), self.served());
+        let rules = RuleSet::new(self.all_rules()?, self.otherwise, self.denies_unmatched, &plan_data)?;
+        let tier = self.anonymous.as_ref().zip(environments.first().cloned());
+        let configuration = Configuration::after(before, &*parts.clock)?;
+        let identity = Identity { owner: parts.owner, version: configuration.version };
+        let plans_before = before.map(|before| &before.plans);
+        let plans =
+            Plans::new(identity, plans_before, &plan_data, self.quotas, self.in_flight, &rules, tier)?;
+        let responder = self.responder.or_else(|| before?.responder.clone());
         let request_id = self.request_ids.header();
-        let responders = Responders::new(self.responder, &self.error_format, &self.sources, request_id)?;
-        let rules = RuleSet::new(rules, self.otherwise, self.denies_unmatched, &plan_data)?;
-        let meter = meter_of(&*limiter, &*ledger);
-        let metrics = self.metrics.then(|| {
-            self.sinks.push(Arc::new(DecisionMetrics::new(&rules, plan_data.keys())));
-            Box::new(BackEndMetrics::new(&self.clock))
-        });
-        Ok(Gate(Arc::new(Core {
+        let responders = Responders::new(responder.clone(), &self.error_format, &self.sources, request_id)?;
+        let mut sinks = parts.lasting_sinks.clone();
+        if parts.metrics.is_some() {
+            sinks.push(Arc::new(DecisionMetrics::new(&rules, plan_data.keys())));
+        }
+        let attempts_before = before.and_then(|before| before.attempts.as_deref());
+        let attempts = self.attempts.as_ref().map(|limit| Box::new(Attempts::new(limit, attempts_before)));
+        Ok(Core {
+            configuration,
+            parts: Arc::clone(parts),
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
             literals: self.literals,
             hashers: self.hashers,
             environments,
-            plans: Plans::new(&plan_data, self.quotas, self.in_flight, &rules, tier)?,
+            plans,
             rules,
             plan_data,
             checks: Checks::new(Check::in_order(&self.order)?),
             proxies: self.proxies,
             preflights: self.preflights,
-            attempts: self.attempts.as_ref().map(|limit| Box::new(Attempts::new(limit))),
-            meter,
-            store,
-            store_admin,
-            limiter,
-            ledger,
-            #[cfg(feature = "fleet")]
-            ledger_guard,
-            credit_admin,
-            clock: self.clock,
-            charge_ids: ChargeIds::new(),
+            attempts,
             responders,
+            responder,
             request_ids: self.request_ids,
             principal: self.principal,
             limit_headers: self.limit_headers,
             credit_headers: Some(self.credit_headers).filter(|headers| headers.names().next().is_some()),
             strip_headers: self.strip_headers,
             refuses_insecure: self.refuses_insecure,
-            observer: self.observer,
-            events_read_request: self.sinks.iter().any(DecisionSink::reads_request),
-            sinks: self.sinks,
-            metrics,
-            usage,
-            alerts,
-            every_window,
+            events_read_request: sinks.iter().any(DecisionSink::reads_request),
+            sinks,
+            every_window: self.limit_headers || self.alerts.needs_every_window(),
             event_addresses: self.event_addresses,
             management: self.management,
-            revocations: Revocations::default(),
-            mounted,
-            uses: Uses::every(uses),
             expiry_feature: self.expiry_feature,
-            randomness: self.randomness,
-            audit: self.audit,
             sources: self.sources,
-        })))
+        })
     }
 
     /// Returns the environments that are served. Defaults to `live`.
@@ -780,6 +822,26 @@ impl GateBuilder {
     /// Returns the plan of requests without a key, and the environment of their record.
     fn tier(&self) -> Option<(&AnonymousTier, Environment)> {
         self.anonymous.as_ref().zip(self.served().into_iter().next())
+    }
+
+    /// Returns the first part that was given, of those that all configurations of a gate share: the method and, for a back
+    /// end, its type.
+    pub(super) fn given_part(&self) -> Option<(&'static str, &'static str)> {
+        let given = [
+            ("store", self.stores.first().map(|given| given.type_name)),
+            ("limiter", self.limiters.first().map(|given| given.type_name)),
+            ("ledger", self.ledgers.first().map(|given| given.type_name)),
+            ("usage_store", self.usage_stores.first().map(|given| given.type_name)),
+            ("clock", self.clock.as_ref().map(|_| "")),
+            ("randomness", self.randomness.as_ref().map(|_| "")),
+            ("audit", self.audit.as_ref().map(|_| "")),
+            ("on_denial", self.observer.as_ref().map(|_| "")),
+            ("decision_sink", self.sinks.first().map(|_| "")),
+            ("metrics", self.metrics.then_some("")),
+            ("alert_store", self.alerts.store.as_ref().map(|_| "")),
+            ("alert_sink", (self.alerts.sinks.len() > self.alerts.webhooks.len()).then_some("")),
+        ];
+        given.into_iter().find_map(|(method, type_name)| Some((method, type_name?)))
     }
 
     /// Returns true if the gate counts its decisions.

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::account::{
     Allowance, AppliedQuotas, Breach, ExceededQuotas, InFlightLimits, LimitIndex, Limits, QuotaChoice,
-    Quotas, ResolvedTerms, Terms,
+    Quotas, ResolvedTerms, Terms, TermsPlace,
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
@@ -312,12 +312,13 @@ impl Decision {
         let Some(record) = core.plans.anonymous().filter(|_| allowed) else {
             return Err(Denial::of(DenialKind::Missing));
         };
+        let Some(terms) = core.plans.kept(record) else { return Err(no_key_yet()) };
         if core.has_stray_key(view) {
             return Err(Denial::of(DenialKind::Malformed));
         }
         checks::early_data(core, view, route.compiled.rule.cost.is_free())?;
         let now = self.event.begun().unwrap_or_else(|| core.clock.now());
-        self.enter(Arc::clone(record), None, false, now, core);
+        self.enter(Arc::clone(record), terms, false, now, core);
         Ok(())
     }
 
@@ -372,8 +373,8 @@ impl Decision {
         // The clock was read for the event, unless a back end was waited for since.
         let begun = self.event.begun().filter(|_| self.waiting.is_none());
         let now = begun.unwrap_or_else(|| core.clock.now());
-        let own = match core.plans.kept(&record) {
-            Some(_) => None,
+        let terms = match core.plans.kept(&record) {
+            Some(terms) => terms,
             None => first_terms(core, &record, hash, || CheckContext {
                 core,
                 record: &record,
@@ -384,7 +385,7 @@ impl Decision {
                 view,
             })?,
         };
-        self.enter(record, own, retiring, now, core);
+        self.enter(record, terms, retiring, now, core);
         Ok(())
     }
 
@@ -393,14 +394,14 @@ impl Decision {
     fn enter(
         &mut self,
         record: Arc<KeyRecord>,
-        own: Option<Arc<Terms>>,
+        terms: TermsPlace,
         retiring: bool,
         now: Now,
         core: &Arc<Core>,
     ) {
         self.now = Some(now);
         let presented = PresentedSecret { retiring, renewed: None };
-        let found = FoundKey { core: Arc::clone(core), record, own, choice: QuotaChoice::Key, presented };
+        let found = FoundKey { core: Arc::clone(core), record, terms, choice: QuotaChoice::Key, presented };
         self.admission.entry = Some(AdmittedKey {
             found,
             spent: RequestCharges::default(),
@@ -435,9 +436,7 @@ impl Decision {
         found.choice = choice;
         let charged = outer.is_some_and(|outer| outer.charged);
         let resolved = found.resolved();
-        let Some(terms) = found.own.as_ref().or(resolved.map(|resolved| &resolved.terms)) else {
-            return Poll::Ready(Err(no_key_yet()));
-        };
+        let Some(terms) = found.terms() else { return Poll::Ready(Err(no_key_yet())) };
         let (record, core) = (&*found.record, &*found.core);
         let limits = terms.limits_at(choice);
         let quotas = &limits.quotas;
@@ -451,7 +450,7 @@ impl Decision {
             now: now.wall(),
             view,
         };
-        let passed = context.all_pass(terms, route.is_passed_by(resolved));
+        let passed = context.all_pass(terms, route.is_passed_by(resolved, core.plans.version()));
         let checks = if passed { &core.checks.spending } else { &core.checks.every };
         while let Some(&check) = checks.get(*checked) {
             match check {
@@ -545,11 +544,11 @@ impl Decision {
         core.uses.note(&found.record, resolved.map(|resolved| &resolved.last_used), now.wall());
         if !route.odd
             && let Some(resolved) = resolved
-            && !resolved.passed_rules.contains(route.rule)
+            && !resolved.passed_rules.contains(core.plans.version(), route.rule)
             && !route.compiled.beside
             && found.record.covers_all_of(route.compiled.rule.pattern())
         {
-            resolved.passed_rules.add(route.rule);
+            resolved.passed_rules.add(core.plans.version(), route.rule);
         }
         if !self.event.is_empty() {
             entry.event = self.event.admitted(core, route.rule, view);
@@ -636,8 +635,8 @@ impl Route<'_> {
     /// Returns true if the record has already passed those checks at this rule that depend only on the record and the
     /// rule.
     #[inline]
-    fn is_passed_by(&self, resolved: Option<&ResolvedTerms>) -> bool {
-        !self.odd && resolved.is_some_and(|resolved| resolved.passed_rules.contains(self.rule))
+    fn is_passed_by(&self, resolved: Option<&ResolvedTerms>, version: u32) -> bool {
+        !self.odd && resolved.is_some_and(|resolved| resolved.passed_rules.contains(version, self.rule))
     }
 }
 
@@ -949,8 +948,7 @@ fn posted(spent: &mut RequestCharges, core: &Core, cost: Credits, charged: &Char
     }
 }
 
-/// Resolves the terms of a record and stores them on the record. Returns the terms only if they cannot be stored there.
-/// Remembers the key for the limit on failed attempts.
+/// Resolves the terms of a record and stores them on the record, if they can be stored there. Returns their place. Remembers the key for the limit on failed attempts.
 ///
 /// A record whose terms are unknown is the operator's fault. A check that precedes the first check of the terms, such as
 /// that of the client's address, determines the denial instead.
@@ -960,7 +958,7 @@ fn first_terms<'d>(
     record: &Arc<KeyRecord>,
     hash: &KeyHash,
     context: impl FnOnce() -> CheckContext<'d>,
-) -> Result<Option<Arc<Terms>>, Denial> {
+) -> Result<TermsPlace, Denial> {
     if !core.environments.contains(&record.environment) {
         return Err(Denial::of(DenialKind::Unknown));
     }

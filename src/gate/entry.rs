@@ -7,8 +7,8 @@ use crate::account::ExceededQuotas;
 use crate::account::QuotaChoice;
 use crate::account::Quotas;
 use crate::account::ResolvedTerms;
-use crate::account::Terms;
 use crate::account::WindowStatus;
+use crate::account::{Terms, TermsPlace};
 use crate::amount::{ChargeId, Credits};
 use crate::credit::{Refund, Settlement};
 use crate::error::StoreError;
@@ -38,8 +38,8 @@ pub(crate) struct AdmittedKey {
 pub(crate) struct FoundKey {
     pub(super) core: Arc<Core>,
     pub(super) record: Arc<KeyRecord>,
-    /// The key's terms, if they are not stored on the record.
-    pub(super) own: Option<Arc<Terms>>,
+    /// The place of the key's terms.
+    pub(super) terms: TermsPlace,
     /// The quotas that apply to the request.
     pub(super) choice: QuotaChoice,
     pub(super) presented: PresentedSecret,
@@ -87,18 +87,16 @@ pub(super) struct OpenCharge {
 }
 
 impl FoundKey {
-    /// The terms and cleared rules that are stored on the record, if they belong to this gate.
+    /// The state that this gate keeps on the record.
     #[inline]
     pub(super) fn resolved(&self) -> Option<&ResolvedTerms> {
-        self.core.plans.kept(&self.record)
+        self.core.plans.resolved(&self.record)
     }
 
+    /// The key's terms.
     #[inline]
-    pub(super) fn terms(&self) -> Option<&Terms> {
-        match &self.own {
-            Some(own) => Some(own),
-            None => self.resolved().map(|resolved| &*resolved.terms),
-        }
+    pub(super) fn terms(&self) -> Option<&Arc<Terms>> {
+        self.core.plans.at(&self.terms, &self.record)
     }
 
     /// The quotas that apply to the request.
@@ -113,7 +111,7 @@ impl FoundKey {
     }
 
     pub(super) fn share_terms(&self) -> Option<Arc<Terms>> {
-        self.own.clone().or_else(|| self.resolved().map(|resolved| Arc::clone(&resolved.terms)))
+        self.terms().cloned()
     }
 }
 

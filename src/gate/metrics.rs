@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::RandomState;
 
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Now, Timestamp};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
-use crate::gate::Core;
+use crate::gate::Parts;
 use crate::metrics::{
-    BACK_END_DURATION, BACK_END_ERRORS, Counter, DECISION_DURATION, DECISIONS, Gauge, Histogram, OPEN_CHARGES,
+    BACK_END_DURATION, BACK_END_ERRORS, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIME, Counter,
+    DECISION_DURATION, DECISIONS, Gauge, Histogram, OPEN_CHARGES,
 };
 use crate::name::PlanName;
 use crate::rule::RuleSet;
@@ -116,6 +117,8 @@ pub(super) struct BackEndMetrics {
     /// The number of open charges: from the call that charges until the call that closes the charge. The failure of that
     /// call leaves the charge to the ledger.
     pub(super) open_charges: Gauge,
+    reload_successful: Gauge,
+    reload_time: Gauge,
     /// The monotonic time, in nanoseconds, from which on the time of another decision is measured.
     next_sample: AtomicU64,
 }
@@ -138,7 +141,18 @@ impl BackEndMetrics {
             settle: operation("ledger", "settle"),
             refund: operation("ledger", "refund"),
             open_charges: Gauge::new(&OPEN_CHARGES, &[]),
+            reload_successful: Gauge::new(&CONFIG_RELOAD_SUCCESSFUL, &[]),
+            reload_time: Gauge::new(&CONFIG_RELOAD_TIME, &[]),
             next_sample: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells of a configuration that was taken at a time, or rejected.
+    pub(super) fn reloaded(&self, taken: Option<Timestamp>) {
+        self.reload_successful.set(if taken.is_some() { 1.0 } else { 0.0 });
+        if let Some(time) = taken {
+            #[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
+            self.reload_time.set(time.as_millis() as f64 / 1000.0);
         }
     }
 
@@ -153,7 +167,7 @@ impl BackEndMetrics {
     }
 }
 
-impl Core {
+impl Parts {
     /// Measures a call as this operation, if the gate records metrics. A call that has succeeded at once is not measured.
     pub(super) fn measured<T: Send + 'static>(
         &self,

@@ -1,7 +1,7 @@
 //! The gate, which admits or denies each request.
 //!
 //! A gate is built once, from a [`GateBuilder`] or from a [configuration file](crate::Config), and shared by all
-//! requests. An [adapter](crate::adapter) normally calls it. Code without an adapter calls [`Gate::admit`].
+//! requests. Its configuration can be [replaced](Gate::reload) while it runs. An [adapter](crate::adapter) normally calls it. Code without an adapter calls [`Gate::admit`].
 //!
 //! # Example
 //!
@@ -38,6 +38,7 @@
 //! # Overview
 //!
 //! - [`GateBuilder`]: the settings and the back ends. [`build`](GateBuilder::build) checks that they fit together.
+//! - [`Gate::reload`]: a new configuration for a gate that runs. [`Configuration`]: its version and its time.
 //! - [`Gate::admit`]: the decision, an [`Admission`] or a [`Denial`].
 //! - [`Admission`]: an admitted request with its open charge. [`finish`](Admission::finish) closes the charge as the
 //!   [`Outcome`] requires.
@@ -65,6 +66,7 @@ mod metrics;
 mod mounted;
 mod order;
 mod outer;
+mod reload;
 mod revocation;
 mod terms;
 mod validate;
@@ -73,7 +75,10 @@ mod weight_report;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
 
 pub use admission::{Admission, FinalCost, Outcome, Principal, ResponseBytes};
 pub use attempts::AttemptLimit;
@@ -86,6 +91,7 @@ pub(crate) use mounted::RouteDescription;
 pub(crate) use mounted::{Answering, BodyFault, LARGEST_BODY, Management, Mounted, MountedRequest};
 pub use order::Check;
 use order::Checks;
+pub use reload::Configuration;
 pub use weight_report::WeightReport;
 
 use crate::account::Plan;
@@ -100,14 +106,16 @@ pub(crate) use crate::gate::detach::detach;
 pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
 use crate::gate::metrics::BackEndMetrics;
+use crate::gate::reload::FixedSettings;
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
 use crate::key::{KeyFormat, KeyHasher, KeySource, Randomness};
 use crate::limit::RateLimiter;
 use crate::name::{Environment, PlanName};
 use crate::request::RequestView;
-use crate::respond::{CreditHeaders, DenialContext, RequestId, RequestIds, Responders};
+use crate::respond::{CreditHeaders, DenialContext, RequestId, RequestIds, Responders, ResponseForDenial};
 use crate::rule::RuleSet;
+use crate::state::StateOwner;
 use crate::store::{AccountAdmin, KeyStore};
 use crate::telemetry::{DecisionSink, EventAddresses};
 use crate::usage::Usage;
@@ -116,6 +124,8 @@ use crate::uses::Uses;
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
 
 /// A gate: a checked and compiled configuration with its back ends. Cloning is cheap, and clones share one gate.
+///
+/// The configuration can be replaced while the gate runs: see [`reload`](Gate::reload).
 ///
 /// Adapters place the gate in front of a service, as [`TollgateLayer`](crate::adapter::TollgateLayer) does.
 ///
@@ -139,10 +149,54 @@ type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Gate(pub(crate) Arc<Core>);
+pub struct Gate(pub(crate) Arc<Live>);
 
-/// The parts of a gate that a request uses.
+/// A gate that runs: the parts that no configuration changes, and the configuration in force.
+pub(crate) struct Live {
+    parts: Arc<Parts>,
+    current: ArcSwap<Core>,
+    /// Held while a configuration is replaced.
+    reloading: Mutex<()>,
+}
+
+/// The parts of a gate that all its configurations share: the back ends, the sinks and their state.
+pub(crate) struct Parts {
+    owner: StateOwner,
+    pub(crate) store: Arc<dyn KeyStore>,
+    /// The write side of the store.
+    pub(crate) store_admin: Option<Arc<dyn AccountAdmin>>,
+    pub(crate) limiter: Arc<dyn RateLimiter>,
+    limiter_type: &'static str,
+    #[cfg(feature = "fleet")]
+    ledger_guard: Option<crate::guard::LedgerGuard>,
+    pub(crate) ledger: Arc<dyn CreditLedger>,
+    /// The write side of the ledger.
+    credit_admin: Option<Arc<dyn CreditAdmin>>,
+    /// A back end that draws and charges in one call.
+    meter: Option<Arc<dyn crate::meter::Meter>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    charge_ids: ChargeIds,
+    observer: Option<Observer>,
+    /// The sinks of all configurations.
+    lasting_sinks: Vec<Arc<dyn DecisionSink>>,
+    pub(crate) usage: Option<Usage>,
+    /// The metrics of the back ends, if the gate records metrics.
+    metrics: Option<Box<BackEndMetrics>>,
+    /// The alerts, which are one of the sinks.
+    pub(crate) alerts: Option<Alerts>,
+    randomness: Arc<dyn Randomness>,
+    /// The audit sink of the gate's key managers.
+    pub(crate) audit: Arc<dyn crate::audit::AuditSink>,
+    pub(crate) uses: Uses,
+    revocations: Revocations,
+    pub(crate) mounted: Option<Arc<dyn Mounted>>,
+    fixed: FixedSettings,
+}
+
+/// A configuration of a gate, compiled, with the parts that a request uses.
 pub(crate) struct Core {
+    parts: Arc<Parts>,
+    configuration: Configuration,
     pub(crate) sources: Vec<KeySource>,
     refuse_conflicts: bool,
     formats: Vec<KeyFormat>,
@@ -158,20 +212,9 @@ pub(crate) struct Core {
     preflights: bool,
     /// The failed attempts, if there is a limit on them.
     attempts: Option<Box<Attempts>>,
-    pub(crate) store: Arc<dyn KeyStore>,
-    /// The write side of the store.
-    pub(crate) store_admin: Option<Arc<dyn AccountAdmin>>,
-    pub(crate) limiter: Arc<dyn RateLimiter>,
-    #[cfg(feature = "fleet")]
-    ledger_guard: Option<crate::guard::LedgerGuard>,
-    pub(crate) ledger: Arc<dyn CreditLedger>,
-    /// The write side of the ledger.
-    credit_admin: Option<Arc<dyn CreditAdmin>>,
-    /// A back end that draws and charges in one call.
-    meter: Option<Arc<dyn crate::meter::Meter>>,
-    pub(crate) clock: Arc<dyn Clock>,
-    charge_ids: ChargeIds,
     pub(crate) responders: Responders,
+    /// The code that answers denials, if it was given.
+    responder: Option<Arc<dyn ResponseForDenial>>,
     pub(crate) request_ids: RequestIds,
     pub(crate) principal: bool,
     pub(crate) limit_headers: bool,
@@ -180,13 +223,7 @@ pub(crate) struct Core {
     pub(crate) strip_headers: bool,
     /// True if keys that came without encryption are denied.
     pub(crate) refuses_insecure: bool,
-    observer: Option<Observer>,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
-    pub(crate) usage: Option<Usage>,
-    /// The metrics of the back ends, if the gate records metrics.
-    metrics: Option<Box<BackEndMetrics>>,
-    /// The alerts, which are one of the sinks.
-    pub(crate) alerts: Option<Alerts>,
     /// True if the limiter is asked for the state of every window.
     every_window: bool,
     event_addresses: EventAddresses,
@@ -194,13 +231,24 @@ pub(crate) struct Core {
     events_read_request: bool,
     /// The feature that a plan must include before a caller may choose an expiry.
     pub(crate) expiry_feature: Option<String>,
-    randomness: Arc<dyn Randomness>,
-    /// The audit sink of the gate's key managers.
-    pub(crate) audit: Arc<dyn crate::audit::AuditSink>,
-    pub(crate) uses: Uses,
     pub(crate) management: Management,
-    revocations: Revocations,
-    pub(crate) mounted: Option<Arc<dyn Mounted>>,
+}
+
+impl Deref for Core {
+    type Target = Parts;
+
+    #[inline]
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Deref for Live {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
 }
 
 impl Gate {
@@ -215,12 +263,12 @@ impl Gate {
     ///
     /// Returns the [`Denial`] if the request is denied. Nothing has been charged then.
     pub async fn admit(&self, view: &RequestView<'_>) -> Result<Admission, Denial> {
-        let mut decision = Decision::default();
-        match poll_fn(|cx| decide(&mut decision, &self.0, cx, view)).await {
+        let (mut decision, core) = (Decision::default(), self.core());
+        match poll_fn(|cx| decide(&mut decision, &core, cx, view)).await {
             Ok(()) => Ok(decision.admission()),
             Err(denial) => {
-                let denial = self.0.observed(&denial).into_owned();
-                self.0.record_denial(&denial, None, &decision);
+                let denial = core.observed(&denial).into_owned();
+                core.record_denial(&denial, None, &decision);
                 Err(denial)
             }
         }
@@ -231,24 +279,24 @@ impl Gate {
         admission.principal()
     }
 
-    /// The formats of the gate's keys.
-    pub fn formats(&self) -> &[KeyFormat] {
-        &self.0.formats
+    /// Returns the formats of the gate's keys.
+    pub fn formats(&self) -> Vec<KeyFormat> {
+        self.core().formats.clone()
     }
 
-    /// The hasher of new keys.
-    pub fn hasher(&self) -> &KeyHasher {
-        &self.0.hashers[0]
+    /// Returns the hasher of new keys.
+    pub fn hasher(&self) -> KeyHasher {
+        self.core().hasher().clone()
     }
 
-    /// The hashers of the gate's keys, newest scheme first.
-    pub fn hashers(&self) -> &[KeyHasher] {
-        &self.0.hashers
+    /// Returns the hashers of the gate's keys, newest scheme first.
+    pub fn hashers(&self) -> Vec<KeyHasher> {
+        self.core().hashers.clone()
     }
 
     /// Returns the plan of this name.
-    pub fn plan(&self, name: &str) -> Option<&Plan> {
-        self.0.plan_data.get(name)
+    pub fn plan(&self, name: &str) -> Option<Plan> {
+        self.core().plan_data.get(name).cloned()
     }
 
     /// The write side of the ledger, if it has one.
@@ -291,6 +339,23 @@ impl Gate {
 
     pub(crate) fn randomness(&self) -> &dyn Randomness {
         &*self.0.randomness
+    }
+
+    /// Returns the configuration in force.
+    pub(crate) fn core(&self) -> Arc<Core> {
+        self.0.current.load_full()
+    }
+
+    /// Returns the configuration in force, for a short time: without a change of its reference count.
+    #[inline]
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Core>> {
+        self.0.current.load()
+    }
+
+    /// Returns a gate that keeps this configuration, for the rest of a request.
+    pub(crate) fn of(core: &Arc<Core>) -> Self {
+        let (parts, current) = (Arc::clone(&core.parts), ArcSwap::new(Arc::clone(core)));
+        Self(Arc::new(Live { parts, current, reloading: Mutex::default() }))
     }
 }
 
@@ -337,6 +402,16 @@ impl Core {
     /// The formats of the gate's keys.
     pub(crate) fn formats(&self) -> &[KeyFormat] {
         &self.formats
+    }
+
+    /// The hasher of new keys.
+    pub(crate) fn hasher(&self) -> &KeyHasher {
+        &self.hashers[0]
+    }
+
+    /// The hashers of the gate's keys, newest scheme first.
+    pub(crate) fn hashers(&self) -> &[KeyHasher] {
+        &self.hashers
     }
 
     /// Returns true if there is a limit on failed attempts.
@@ -458,7 +533,7 @@ impl Core {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.core().fmt(f)
     }
 }
 
@@ -468,6 +543,7 @@ impl fmt::Debug for Core {
             .field("sources", &self.sources)
             .field("hashers", &self.hashers)
             .field("order", &self.checks.every)
+            .field("configuration", &self.configuration)
             .field("store", &self.store)
             .field("ledger", &self.ledger)
             .field("limiter", &self.limiter)

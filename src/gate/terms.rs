@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::account::{
     AppliedQuotas, ExceededQuotas, LimitIndex, Limits, QuotaChoice, ResolvedTerms, Terms, TermsError,
+    TermsPlace,
 };
 use crate::account::{InFlightLimit, InFlightLimits};
 use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas};
@@ -16,11 +17,15 @@ use crate::name::{Environment, PlanName};
 use crate::rule::{Rule, RuleSet};
 use crate::state::StateOwner;
 
-/// The plans of a gate, with their quotas resolved.
+/// The plans of a configuration, with their quotas resolved.
 #[derive(Debug)]
 pub(crate) struct Plans {
     owner: StateOwner,
-    terms: HashMap<PlanName, Arc<Terms>>,
+    version: u32,
+    /// The terms of the plans, by their names.
+    terms: Box<[Arc<Terms>]>,
+    /// The indices of the plans in `terms`.
+    indices: HashMap<PlanName, u32>,
     quotas: HashMap<String, QuotaPolicy>,
     /// The limit on all requests in flight together.
     in_flight: Option<InFlightLimit>,
@@ -28,21 +33,53 @@ pub(crate) struct Plans {
     public: Box<[Option<Arc<Limits>>]>,
     /// The record that stands for all requests without a key, if they are served. Its terms are stored on it.
     anonymous: Option<Arc<KeyRecord>>,
+    /// The groups of quotas of the plans and the rules.
+    groups: Groups,
+}
+
+/// The identity of a gate, and the version of its configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    pub(super) owner: StateOwner,
+    pub(super) version: u32,
+}
+
+impl Identity {
+    /// The identity of a new gate.
+    pub(super) fn first() -> Self {
+        Self { owner: StateOwner::new(), version: 1 }
+    }
 }
 
 impl Plans {
+    /// Resolves the quotas of plans. Quotas that are equal to those of the plans `before` share their windows with them.
     pub(super) fn new(
+        identity: Identity,
+        before: Option<&Self>,
         plans: &HashMap<PlanName, Plan>,
         quotas: HashMap<String, QuotaPolicy>,
         in_flight: Option<InFlightLimit>,
         rules: &RuleSet,
         anonymous: Option<(&AnonymousTier, Environment)>,
     ) -> Result<Self, ConfigError> {
-        let (owner, terms, public) = (StateOwner::new(), HashMap::new(), Box::default());
-        let mut all = Self { owner, terms, quotas, in_flight, public, anonymous: None };
-        let mut groups = RuleGroups::default();
-        for (name, plan) in plans {
-            let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
+        let Identity { owner, version } = identity;
+        let mut all = Self {
+            owner,
+            version,
+            terms: Box::default(),
+            indices: HashMap::new(),
+            quotas,
+            in_flight,
+            public: Box::default(),
+            anonymous: None,
+            groups: Groups::default(),
+        };
+        let mut groups = Groups::after(before.map(|before| &before.groups));
+        let mut by_name: Vec<_> = plans.iter().collect();
+        by_name.sort_unstable_by_key(|(name, _)| *name);
+        let mut terms_by_name = Vec::with_capacity(plans.len());
+        for (name, plan) in by_name {
+            let quotas = all.resolve_in(&plan.quotas, &mut groups).map_err(|unknown| {
                 let member = format!("plans.{name}.quotas");
                 ConfigError::new(
                     "",
@@ -54,8 +91,12 @@ impl Plans {
             let own = Limits { quotas, in_flight: all.in_flight_beside(plan.in_flight.clone()) };
             let of_rules = all.of_rules(rules, plan, None, &mut groups)?;
             let terms = Terms::new(Arc::new(plan.clone()), own, plan.caps.clone(), of_rules);
-            all.terms.insert(name.clone(), Arc::new(terms));
+            // The index of terms that are not those of a plan is never reached: memory ends before.
+            let index = u32::try_from(terms_by_name.len()).unwrap_or(u32::MAX - 1);
+            all.indices.insert(name.clone(), index);
+            terms_by_name.push(Arc::new(terms));
         }
+        all.terms = terms_by_name.into();
         let public = rules.limited().map(|rule| {
             if !rule.public {
                 return Ok(None);
@@ -72,21 +113,32 @@ impl Plans {
             let terms = all.of_tier(tier, plan, rules, &mut groups)?;
             // A use of this record is never recorded.
             let never = Timestamp::from_millis(i64::MAX);
-            let _ = record.first_gate.set(ResolvedTerms::new(all.owner, Arc::new(terms), Some(never)));
+            let resolved = ResolvedTerms::new(all.owner, Some(never));
+            resolved.set_own(version, Arc::new(terms));
+            let _ = record.first_gate.set(resolved);
             all.anonymous = Some(record);
         }
+        groups.before.clear();
+        all.groups = groups;
         Ok(all)
     }
 
     /// Returns the names of the plans.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.terms.keys().map(PlanName::as_str)
+        self.indices.keys().map(PlanName::as_str)
+    }
+
+    /// Returns the terms of the plan that an account names, and their index.
+    fn of_plan(&self, name: &PlanName) -> Result<(u32, &Arc<Terms>), TermsError> {
+        let index = self.indices.get(name).copied();
+        let terms = index.and_then(|index| Some((index, self.terms.get(index as usize)?)));
+        terms.ok_or_else(|| TermsError::Plan(name.clone()))
     }
 
     /// Resolves the terms of a key.
     pub(crate) fn terms_of(&self, record: &KeyRecord) -> Result<Arc<Terms>, TermsError> {
         let account = &record.account;
-        let plan = self.terms.get(&account.plan).ok_or_else(|| TermsError::Plan(account.plan.clone()))?;
+        let (_, plan) = self.of_plan(&account.plan)?;
         let quotas = record.quotas.as_ref().or(account.quotas.as_ref());
         let caps = record.caps.as_ref().or(account.caps.as_ref());
         if quotas.is_none() && caps.is_none() && record.in_flight.is_none() {
@@ -100,23 +152,67 @@ impl Plans {
         Ok(Arc::new(plan.with_own(Limits { quotas, in_flight }, caps)))
     }
 
-    /// Stores the terms of a record on the record. If there is no place for them, returns the terms, for this request
-    /// only.
-    pub(super) fn keep(&self, record: &KeyRecord) -> Result<Option<Arc<Terms>>, TermsError> {
+    /// Stores the terms of a record on the record, and returns their place. If they cannot be stored there, they are for this
+    /// request only.
+    pub(super) fn keep(&self, record: &KeyRecord) -> Result<TermsPlace, TermsError> {
+        let resolved = self.resolved(record);
+        if let Some(own) = resolved.and_then(|resolved| resolved.later_own(self.version)) {
+            return Ok(TermsPlace::Own(own));
+        }
         let terms = self.terms_of(record)?;
-        let resolved = ResolvedTerms::new(self.owner, Arc::clone(&terms), record.last_used_at);
+        let (index, plan) = self.of_plan(&record.account.plan)?;
+        let is_own = !Arc::ptr_eq(&terms, plan);
+        if let Some(resolved) = resolved.or_else(|| self.attach(record)) {
+            if is_own {
+                resolved.set_own(self.version, Arc::clone(&terms));
+            } else {
+                resolved.set_plan(self.version, index);
+            }
+        }
+        Ok(match self.kept(record) {
+            Some(place) => place,
+            None if is_own => TermsPlace::Own(terms),
+            None => TermsPlace::OfPlan(index),
+        })
+    }
+
+    /// Attaches the state of this gate to a record, and returns it if there was a place for it.
+    fn attach<'r>(&self, record: &'r KeyRecord) -> Option<&'r ResolvedTerms> {
+        let resolved = ResolvedTerms::new(self.owner, record.last_used_at);
         if let Err(resolved) = record.first_gate.set(resolved)
             && record.first_gate.get(self.owner).is_none()
         {
             record.state().attach(self.owner, Arc::new(resolved));
         }
-        Ok(if self.kept(record).is_some() { None } else { Some(terms) })
+        self.resolved(record)
     }
 
-    /// Returns the terms stored on a record, if they belong to this gate.
+    /// Returns the state that this gate keeps on a record.
     #[inline]
-    pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r ResolvedTerms> {
+    pub(crate) fn resolved<'r>(&self, record: &'r KeyRecord) -> Option<&'r ResolvedTerms> {
         record.first_gate.get(self.owner).or_else(|| record.state().get(self.owner))
+    }
+
+    /// Returns the place of the terms of a record, if they were resolved under this configuration.
+    #[inline]
+    pub(crate) fn kept(&self, record: &KeyRecord) -> Option<TermsPlace> {
+        self.resolved(record)?.place(self.version)
+    }
+
+    /// Returns the terms of a record in their place.
+    #[inline]
+    pub(crate) fn at<'a>(&'a self, place: &'a TermsPlace, record: &'a KeyRecord) -> Option<&'a Arc<Terms>> {
+        match place {
+            TermsPlace::OfPlan(index) => self.terms.get(*index as usize),
+            TermsPlace::OnRecord => self.resolved(record)?.first_own(self.version),
+            TermsPlace::Own(terms) => Some(terms),
+        }
+    }
+
+    /// The version of the configuration.
+    #[inline]
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     /// Returns the record that stands for all requests without a key, if they are served.
@@ -130,7 +226,7 @@ impl Plans {
         tier: &AnonymousTier,
         plan: &Plan,
         rules: &RuleSet,
-        groups: &mut RuleGroups,
+        groups: &mut Groups,
     ) -> Result<Terms, ConfigError> {
         // The names were resolved for the plan itself.
         let policies = plan.quotas.iter().filter_map(|quota| self.policy(quota).ok());
@@ -156,7 +252,7 @@ impl Plans {
         rules: &RuleSet,
         plan: &Plan,
         tier: Option<&AnonymousTier>,
-        groups: &mut RuleGroups,
+        groups: &mut Groups,
     ) -> Result<Arc<[Limits]>, ConfigError> {
         let of_rule = |rule: &Rule| {
             let in_flight = in_flight_of(rule).map(|limit| match tier {
@@ -182,7 +278,7 @@ impl Plans {
             return (!limits.quotas.is_empty()).then(quotas);
         }
         let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
-        let mut terms = self.by_name().into_iter();
+        let mut terms = self.terms.iter();
         let limited = terms.find(|terms| !terms.quotas_at(choice).is_empty());
         limited.map(|terms| ExceededQuotas::OfKey(AppliedQuotas { terms: Arc::clone(terms), choice }))
     }
@@ -194,14 +290,7 @@ impl Plans {
             return limits.in_flight.lowest();
         }
         let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
-        self.by_name().into_iter().find_map(|terms| terms.limits_at(choice).in_flight.lowest())
-    }
-
-    /// Returns the terms of the plans, by their names.
-    fn by_name(&self) -> Vec<&Arc<Terms>> {
-        let mut terms: Vec<_> = self.terms.values().collect();
-        terms.sort_unstable_by_key(|terms| &terms.plan.name);
-        terms
+        self.terms.iter().find_map(|terms| terms.limits_at(choice).in_flight.lowest())
     }
 
     /// Returns a limit on requests in flight together with that on all requests.
@@ -220,7 +309,7 @@ impl Plans {
         rule: &Rule,
         plan: Option<&Plan>,
         tier: Option<&AnonymousTier>,
-        groups: &mut RuleGroups,
+        groups: &mut Groups,
     ) -> Result<Quotas, ConfigError> {
         let unknown = |member: String| {
             move |unknown: TermsError| {
@@ -274,7 +363,19 @@ impl Plans {
         }
     }
 
+    /// Resolves the quotas of a key or an account.
     pub(crate) fn resolve(&self, own: &[QuotaRef]) -> Result<Quotas, TermsError> {
+        Ok(Quotas::new(self.policies(own)?))
+    }
+
+    /// Resolves the quotas of a plan.
+    fn resolve_in(&self, own: &[QuotaRef], groups: &mut Groups) -> Result<Quotas, TermsError> {
+        let policies = self.policies(own)?;
+        let groups = if policies.is_empty() { Vec::new() } else { groups.of(QuotaOrigin::Plan, policies) };
+        Ok(Quotas::of_groups(groups))
+    }
+
+    fn policies(&self, own: &[QuotaRef]) -> Result<Vec<QuotaPolicy>, TermsError> {
         let policies = own.iter().map(|quota| self.policy(quota)).collect::<Result<Vec<_>, _>>()?;
         let mut known: Vec<&QuotaPolicy> = Vec::new();
         for policy in &policies {
@@ -283,7 +384,7 @@ impl Plans {
             }
             known.push(policy);
         }
-        Ok(Quotas::new(policies))
+        Ok(policies)
     }
 }
 
@@ -308,18 +409,29 @@ fn distinct(policies: &[QuotaPolicy], tier: &AnonymousTier, owner: &str) -> Resu
     Err(ConfigError::new(tier.plan.as_str(), problem, expected).in_member("anonymous.plan"))
 }
 
-/// The groups of the quotas of rules. Rules and plans with equal quotas of one origin share their groups, so that a
-/// request at one rule changes no window that a request at another rule uses.
-#[derive(Default)]
-struct RuleGroups(HashMap<(QuotaOrigin, Vec<QuotaPolicy>), Vec<QuotaGroup>>);
+/// The groups of quotas. Rules and plans with equal quotas of one origin share their groups, so that a request at one rule
+/// changes no window that a request at another rule uses. A configuration shares the groups with the one before.
+#[derive(Debug, Default)]
+struct Groups {
+    known: HashMap<(QuotaOrigin, Vec<QuotaPolicy>), Vec<QuotaGroup>>,
+    /// The groups of the configuration before.
+    before: HashMap<(QuotaOrigin, Vec<QuotaPolicy>), Vec<QuotaGroup>>,
+}
 
-impl RuleGroups {
+impl Groups {
+    fn after(before: Option<&Self>) -> Self {
+        Self { known: HashMap::new(), before: before.map(|before| before.known.clone()).unwrap_or_default() }
+    }
+
     fn of(&mut self, origin: QuotaOrigin, policies: Vec<QuotaPolicy>) -> Vec<QuotaGroup> {
-        let make = |(origin, policies): &(QuotaOrigin, Vec<QuotaPolicy>)| {
-            QuotaGroup::of(origin, policies.iter().cloned())
-        };
         let place = (origin, policies);
-        let groups = make(&place);
-        self.0.entry(place).or_insert(groups).clone()
+        if let Some(groups) = self.known.get(&place) {
+            return groups.clone();
+        }
+        let groups = self.before.remove(&place).unwrap_or_else(|| {
+            let (origin, policies) = &place;
+            QuotaGroup::of(origin, policies.iter().cloned())
+        });
+        self.known.entry(place).or_insert(groups).clone()
     }
 }

@@ -35,7 +35,7 @@ impl KeyManager {
         let Some(record) = self.issuer().await? else { return Ok(Bounds(None)) };
         self.must_be_granted(&record)?;
         let gate = self.context.gate.clone();
-        let terms = gate.0.plans.terms_of(&record);
+        let terms = gate.core().plans.terms_of(&record);
         let terms = terms.map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?;
         Ok(Bounds(Some(Issuer { record, terms, gate })))
     }
@@ -60,7 +60,8 @@ impl KeyManager {
     /// Rejects a literal key, a key whose plan does not include the management of keys, and a restricted key that was
     /// not granted the management of keys.
     fn must_be_granted(&self, issuer: &KeyRecord) -> Result<(), ManageError> {
-        let (core, management) = (&self.context.gate.0, &self.context.gate.0.management);
+        let core = self.context.gate.core();
+        let management = &core.management;
         if !self.plan_of(&issuer.account)?.manages_keys {
             return Err(ManageError::NotInPlan("the management of keys"));
         }
@@ -107,7 +108,7 @@ impl Bounds {
         let Some(issuer) = self.0.as_ref().filter(|issuer| issuer.record.id == record.id) else {
             return Ok(self.clone());
         };
-        let terms = issuer.gate.0.plans.terms_of(record);
+        let terms = issuer.gate.core().plans.terms_of(record);
         let terms = terms.map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?;
         let mut renewed = record.clone();
         // A retiring secret is valid only until the end of its overlap.
@@ -167,7 +168,7 @@ impl Bounds {
         }
         // The terms cannot be compared if the configuration lacks the plan or a quota: it could later define any limit
         // for it.
-        let Ok(terms) = issuer.gate.0.plans.terms_of(record) else { return Err(wide("quotas")) };
+        let Ok(terms) = issuer.gate.core().plans.terms_of(record) else { return Err(wide("quotas")) };
         if !cover::quotas(&issuer.terms.own.quotas, &terms.own.quotas) {
             return Err(wide("quotas"));
         }
@@ -220,7 +221,7 @@ impl Bounds {
             return Ok(());
         }
         // Only the operator may manage a literal key.
-        if issuer.gate.0.is_hash_of_literal(&record.hash) {
+        if issuer.gate.core().is_hash_of_literal(&record.hash) {
             return Err(ManageError::NotGranted);
         }
         self.scopes(record.scopes.as_deref())?;

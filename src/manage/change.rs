@@ -228,7 +228,7 @@ impl KeyManager {
         if self.scope.is_some() || self.context.actor.key_id().is_some() {
             return misconfigured("undoing a revocation requires the operator's manager");
         }
-        let Some(within) = self.context.gate.0.management.undo_revocation else {
+        let Some(within) = self.context.gate.core().management.undo_revocation else {
             return misconfigured("a revocation is final, unless `management.undo_revocation` sets a time");
         };
         let decide = |record: &mut KeyRecord| {
@@ -261,7 +261,8 @@ impl KeyManager {
         bounds.must_own(&old)?;
         let fits =
             |format: &&crate::key::KeyFormat| *format.environment() == old.environment && format.can_issue();
-        let format = self.context.gate.formats().iter().find(fits);
+        let core = self.context.gate.core();
+        let format = core.formats().iter().find(fits);
         let format = format
             .ok_or_else(|| ManageError::Misconfigured("no key format issues keys such as this one".into()))?;
         let secret = format.generate_from(self.context.gate.randomness())?;
@@ -363,8 +364,8 @@ impl KeyManager {
         if let Some(asked) = change.expires_at.filter(|asked| *asked != record.expires_at) {
             let plan = self.plan_of(&record.account)?;
             match asked {
-                Some(end) => self.check_expiry(plan, end, record.created_at.unwrap_or(self.now()))?,
-                None => self.check_no_expiry(plan)?,
+                Some(end) => self.check_expiry(&plan, end, record.created_at.unwrap_or(self.now()))?,
+                None => self.check_no_expiry(&plan)?,
             }
             bounds.expiry(asked)?;
             record.expires_at = asked;

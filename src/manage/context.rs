@@ -76,7 +76,7 @@ impl fmt::Debug for ManagerContext {
 }
 
 /// Returns the plan of an account.
-pub(super) fn plan_of<'g>(gate: &'g Gate, account: &Account) -> Result<&'g Plan, ManageError> {
+pub(super) fn plan_of(gate: &Gate, account: &Account) -> Result<Plan, ManageError> {
     gate.plan(account.plan.as_str()).ok_or_else(|| {
         let problem = format!("the account names the plan `{}`, which is not configured", account.plan);
         ManageError::Misconfigured(problem)

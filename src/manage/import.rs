@@ -121,7 +121,7 @@ impl KeyManager {
     }
 
     fn check_foreign(&self, key: &ForeignKey) -> Result<(), ManageError> {
-        if !self.context.gate.0.serves(&key.environment) {
+        if !self.context.gate.core().serves(&key.environment) {
             let problem = format!("is `{}`, which is not configured", key.environment);
             return Err(ManageError::invalid("environment", problem));
         }
@@ -131,14 +131,13 @@ impl KeyManager {
     /// Applies the limit on the shown start of issued keys to imported keys, so that a list reveals no more of their
     /// secrets.
     fn check_start(&self, key: &ForeignKey) -> Result<(), ManageError> {
-        let formats = self.context.gate.formats().iter();
-        let fitting = formats.filter(|format| key.start.starts_with(format.prefix()));
+        let core = self.context.gate.core();
+        let fitting = core.formats().iter().filter(|format| key.start.starts_with(format.prefix()));
         // The longest prefix identifies the key best. If two formats share it, the key may be of either, so the shorter
         // start applies.
         let closest = fitting.max_by_key(|format| (format.prefix().len(), Reverse(format.start_length())));
         let most = closest.map_or(LONGEST_START, KeyFormat::start_length);
-        let whole =
-            self.context.gate.hashers().iter().any(|hasher| hasher.hash(key.start.as_bytes()) == key.hash);
+        let whole = core.hashers().iter().any(|hasher| hasher.hash(key.start.as_bytes()) == key.hash);
         if whole || key.start.len() > most || !key.start.bytes().all(|byte| byte.is_ascii_graphic()) {
             let problem = format!("must be at most {most} visible ASCII characters, and not the secret");
             return Err(ManageError::invalid("start", problem));

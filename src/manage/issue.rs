@@ -104,7 +104,7 @@ impl KeyManager {
         }
         let format = self.format_for(&new, &bounds)?;
         let secret = format.generate_from(self.context.gate.randomness())?;
-        let record = self.record(&new, account, format, &secret, &bounds)?;
+        let record = self.record(&new, account, &format, &secret, &bounds)?;
         let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
         match self.insert(&insert, Action::Issued).await? {
             Inserted::Done => {}
@@ -155,15 +155,16 @@ impl KeyManager {
     }
 
     /// Returns the plan of an account.
-    pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::account::Plan, ManageError> {
+    pub(super) fn plan_of(&self, account: &Account) -> Result<crate::account::Plan, ManageError> {
         context::plan_of(&self.context.gate, account)
     }
 
-    fn format_for(&self, new: &NewKey, bounds: &Bounds) -> Result<&KeyFormat, ManageError> {
+    fn format_for(&self, new: &NewKey, bounds: &Bounds) -> Result<KeyFormat, ManageError> {
         let wanted = new.environment.as_ref().or(bounds.issuer().map(|issuer| &issuer.environment));
         let fits = |format: &&KeyFormat| wanted.is_none_or(|wanted| wanted == format.environment());
-        let mut formats = self.context.gate.formats().iter().filter(|format| format.can_issue());
-        formats.find(fits).ok_or_else(|| match wanted {
+        let core = self.context.gate.core();
+        let mut formats = core.formats().iter().filter(|format| format.can_issue());
+        formats.find(fits).cloned().ok_or_else(|| match wanted {
             Some(unknown) => {
                 let shown = self.shown_value(unknown.as_str());
                 ManageError::invalid("environment", format!("is {shown}, for which no format issues keys"))
@@ -182,9 +183,9 @@ impl KeyManager {
     ) -> Result<KeyRecord, ManageError> {
         let (now, plan) = (self.now(), self.plan_of(&account)?);
         if let Some(end) = new.expires_at {
-            self.check_expiry(plan, end, now)?;
+            self.check_expiry(&plan, end, now)?;
         }
-        let expires_at = new.expires_at.or(Self::default_expiry(plan, bounds, now));
+        let expires_at = new.expires_at.or(Self::default_expiry(&plan, bounds, now));
         let hash = self.context.gate.hasher().hash(secret.expose_secret().as_bytes());
         let mut record = KeyRecord::new(KeyId::generate(), hash, account);
         secret.start().clone_into(&mut record.start);

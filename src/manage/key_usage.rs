@@ -1,6 +1,5 @@
 //! The current limits and balance of a key, read without a charge.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{InFlightLimit, ParamLimits, QuotaScope, Quotas};
@@ -84,13 +83,11 @@ impl Gate {
     /// # }
     /// ```
     pub async fn key_usage(&self, record: &KeyRecord) -> Result<KeyUsage, ManageError> {
-        let (plans, now) = (&self.0.plans, self.0.clock.now());
-        let terms = match plans.kept(record) {
-            Some(pass) => Arc::clone(&pass.terms),
-            None => {
-                plans.terms_of(record).map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?
-            }
-        };
+        let (core, now) = (self.core(), self.0.clock.now());
+        let place = core.plans.kept(record);
+        let kept = place.as_ref().and_then(|place| core.plans.at(place, record)).cloned();
+        let terms = kept.map_or_else(|| core.plans.terms_of(record), Ok);
+        let terms = terms.map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?;
         let account = &record.account;
         let balance = match self.credit_admin() {
             Some(credits) => Some(

@@ -12,7 +12,8 @@ impl Gate {
         if self.plan(plan.as_str()).is_some() {
             return Ok(());
         }
-        let mut known: Vec<&str> = self.0.plans.names().collect();
+        let core = self.core();
+        let mut known: Vec<&str> = core.plans.names().collect();
         known.sort_unstable();
         let expected = words::one_of(plan.as_str(), known.iter().copied());
         let problem = format!("is `{plan}`, which is not configured; {expected}");
@@ -22,7 +23,7 @@ impl Gate {
     /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.
     pub(super) fn check_quotas(&self, quotas: &[QuotaRef]) -> Result<(), ManageError> {
         let refused = |problem| ManageError::invalid("quotas", format!("is invalid: {problem}"));
-        self.0.check_quotas(quotas).map_err(refused)
+        self.core().check_quotas(quotas).map_err(refused)
     }
 
     /// Rejects limits on parameters of a key or an account that a plan could not have.
@@ -30,13 +31,14 @@ impl Gate {
         let refused = |error: ConfigError| {
             ManageError::invalid("caps", format!("is invalid: {}; {}", error.problem(), error.expected()))
         };
-        caps.map_or(Ok(()), |caps| self.0.check_caps(caps).map_err(refused))
+        caps.map_or(Ok(()), |caps| self.core().check_caps(caps).map_err(refused))
     }
 
     /// Rejects an agreement that no rule requires, as a probable mistake. If no rule requires any agreement, another
     /// service may use them, so that every name is accepted.
     pub(super) fn check_agreement(&self, agreement: &Agreement) -> Result<(), ManageError> {
-        let known = self.0.known_agreements();
+        let core = self.core();
+        let known = core.known_agreements();
         if known.is_empty() || known.contains(agreement) {
             return Ok(());
         }

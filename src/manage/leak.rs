@@ -15,12 +15,12 @@ impl KeyManager {
     ///
     /// Returns an error if the store fails.
     pub async fn report_leak(&self, secret: &str) -> Result<Option<KeyId>, ManageError> {
-        let secret = secret.as_bytes();
-        let shaped = self.context.gate.formats().iter().any(|format| format.accepts(secret));
-        if !shaped || self.context.gate.0.is_literal(secret) {
+        let (secret, core) = (secret.as_bytes(), self.context.gate.core());
+        let shaped = core.formats().iter().any(|format| format.accepts(secret));
+        if !shaped || core.is_literal(secret) {
             return Ok(None);
         }
-        let schemes = self.context.gate.hashers();
+        let schemes = core.hashers();
         let hashes: Vec<KeyHash> = schemes.iter().map(|scheme| scheme.hash(secret)).collect();
         // A key may be rehashed with the newest scheme between two look-ups. Therefore look up the newest hash again.
         let again = hashes.first().filter(|_| hashes.len() > 1);

@@ -110,10 +110,8 @@ impl KeyManager {
     ) -> Verdict {
         given_name.map_or(Ok(()), name)?;
         given_metadata.map_or(Ok(()), metadata)?;
-        let holds_key = |text: &str| {
-            let mut formats = self.context.gate.formats().iter();
-            formats.any(|format| format.is_word_in(text.as_bytes()))
-        };
+        let core = self.context.gate.core();
+        let holds_key = |text: &str| core.formats().iter().any(|format| format.is_word_in(text.as_bytes()));
         if given_name.is_some_and(holds_key) {
             return Err(ManageError::invalid("name", HOLDS_A_KEY));
         }
@@ -126,7 +124,7 @@ impl KeyManager {
     /// Returns a value for an error message: short, without control characters, and without anything that resembles a
     /// key.
     pub(super) fn shown_value(&self, value: &str) -> String {
-        if self.context.gate.0.looks_like_key(value) {
+        if self.context.gate.core().looks_like_key(value) {
             return "a value that looks like a key".into();
         }
         if value.chars().count() > LONGEST_SHOWN {
@@ -138,7 +136,8 @@ impl KeyManager {
     /// Rejects a scope that no rule knows: it would grant nothing, so it is a mistake.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
         list("scopes", scopes)?;
-        let known = self.context.gate.0.known_scopes();
+        let core = self.context.gate.core();
+        let known = core.known_scopes();
         match scopes.into_iter().flatten().find(|scope| !known.contains(*scope)) {
             Some(unknown) => {
                 let shown = self.shown_value(unknown.as_str());
@@ -152,7 +151,7 @@ impl KeyManager {
     /// that is not configured would make the key useless.
     pub(super) fn check_terms(&self, record: &KeyRecord) -> Verdict {
         let gate = &self.context.gate;
-        let known = gate.0.check_terms(record);
+        let known = gate.core().check_terms(record);
         known.map_err(|unknown| ManageError::invalid("quotas", format!("is invalid: {unknown}")))?;
         gate.check_quotas(record.quotas.as_deref().unwrap_or_default())?;
         if record.in_flight == Some(0) {
@@ -198,7 +197,7 @@ impl KeyManager {
 
     fn check_expiry_feature(&self, plan: &Plan) -> Verdict {
         let included = |feature: &String| plan.features.contains(feature);
-        if self.context.gate.0.expiry_feature.as_ref().is_none_or(included) {
+        if self.context.gate.core().expiry_feature.as_ref().is_none_or(included) {
             Ok(())
         } else {
             Err(ManageError::NotInPlan("a custom expiry"))

@@ -63,6 +63,14 @@ impl Gauge {
         #[cfg(feature = "metrics")]
         self.0.increment(if up { 1.0 } else { -1.0 });
     }
+
+    /// Sets the value.
+    pub(crate) fn set(&self, value: f64) {
+        #[cfg(feature = "metrics")]
+        self.0.set(value);
+        #[cfg(not(feature = "metrics"))]
+        let _ = value;
+    }
 }
 
 impl Histogram {

@@ -17,6 +17,8 @@
 //! | `tollgate_back_end_duration_seconds` | histogram | `back_end`, `operation` | Time of a call to a back end for which the gate waited. A call that is answered at once, as from memory, is not measured. |
 //! | `tollgate_back_end_errors_total` | counter | `back_end`, `operation`, `error` | Calls to a back end that failed. `error` is `unavailable`, `timed_out`, `overloaded`, `corrupt`, `rejected` or `panicked`. |
 //! | `tollgate_open_charges` | gauge | | Charges of this process for requests that have not ended. |
+//! | `tollgate_config_last_reload_successful` | gauge | | 1 if the last configuration was taken, when the gate was built or [reloaded](crate::Gate::reload). 0 if it was rejected. |
+//! | `tollgate_config_last_reload_success_timestamp_seconds` | gauge | | Time at which the configuration in force was taken, in seconds since 1970. |
 //! | `tollgate_circuits_open` | gauge | `back_end` | Circuit breakers that are open, by the type of the back end. |
 //! | `tollgate_circuit_openings_total` | counter | `back_end` | Times that a circuit breaker opened. |
 //! | `tollgate_cache_lookups_total` | counter | `result` | Look-ups in caches of keys. `result` is `hit`, `negative_hit` for a key that is known not to exist, or `miss`. |
@@ -69,7 +71,8 @@ mod parts;
 #[cfg(feature = "fleet")]
 pub(crate) use definition::FAILED_OPEN;
 pub(crate) use definition::{
-    BACK_END_DURATION, BACK_END_ERRORS, DECISION_DURATION, DECISIONS, EVENTS_DROPPED, OPEN_CHARGES,
+    BACK_END_DURATION, BACK_END_ERRORS, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIME, DECISION_DURATION,
+    DECISIONS, EVENTS_DROPPED, OPEN_CHARGES,
 };
 pub(crate) use handle::{Counter, Gauge, Histogram};
 pub(crate) use parts::{

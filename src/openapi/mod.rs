@@ -46,7 +46,7 @@ impl Gate {
         let mut document = json!({
             "openapi": "3.1.0",
             "info": { "title": "API", "version": env!("CARGO_PKG_VERSION") },
-            "paths": routes::paths(&self.0),
+            "paths": routes::paths(&self.core()),
         });
         self.add_to_openapi(&mut document);
         document
@@ -92,6 +92,7 @@ impl Gate {
     /// ```
     pub fn add_to_openapi(&self, document: &mut Value) {
         let base = base_path(document);
+        let core = self.core();
         let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) else { return };
         let mut schemas = Map::new();
         for (path, item) in paths {
@@ -99,12 +100,12 @@ impl Gate {
             for (method, operation) in item.iter_mut().filter(|(name, _)| METHODS.contains(&name.as_str())) {
                 if let Some(operation) = operation.as_object_mut() {
                     let full = format!("{base}{path}");
-                    Operation::new(&self.0, &method.to_ascii_uppercase(), &full)
+                    Operation::new(&core, &method.to_ascii_uppercase(), &full)
                         .add_to(operation, &mut schemas);
                 }
             }
         }
-        merge::members(document, &["components", "securitySchemes"], schemes::all(&self.0));
+        merge::members(document, &["components", "securitySchemes"], schemes::all(&core));
         merge::members(document, &["components", "schemas"], schemas);
     }
 }

@@ -116,12 +116,13 @@ impl TestGate {
         plan: &str,
         change: impl FnOnce(&mut KeyRecord, &mut Account),
     ) -> Result<IssuedKey, ConfigError> {
+        let core = self.gate.core();
         if self.gate.plan(plan).is_none() {
-            let meant = words::meant(plan, self.gate.0.plans.names());
+            let meant = words::meant(plan, core.plans.names());
             let expected = format!("{meant}define it under `[plans]`, or name a plan that is defined");
             return Err(ConfigError::new(plan, "the plan of the test key is not defined", expected));
         }
-        let format = self.gate.formats().first().ok_or_else(|| {
+        let format = core.formats().first().ok_or_else(|| {
             ConfigError::new("", "the gate has no format for new keys", "define one, or use a demo key")
         })?;
         let key = format.generate().map_err(|error| {
@@ -130,7 +131,7 @@ impl TestGate {
         let id = KeyId::generate();
         let mut account = Account::new(format!("test-{id}"), plan);
         account.subscription = Some(Subscription::Active);
-        account.agreements = self.gate.0.known_agreements().into_iter().cloned().collect();
+        account.agreements = core.known_agreements().into_iter().cloned().collect();
         let hash = self.gate.hasher().hash(key.expose_secret().as_bytes());
         let mut record = KeyRecord::new(id, hash, Arc::new(account.clone()));
         change(&mut record, &mut account);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::gate::Gate;
+use crate::rule::RuleSet;
 
 /// Returns the routes that no rule of the gate names, such as `GET /v1/quotes`. These routes need a key, and are free
 /// and open to every plan, unless a rule [beside them](crate::rule::Rule#paths-that-routers-read-differently) applies.
@@ -28,10 +29,11 @@ use crate::gate::Gate;
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 pub fn unruled_routes(gate: &Gate, routes: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
-    let rules = &gate.0.rules;
+    let core = gate.core();
+    let rules = &core.rules;
     let is_unruled = |route: &String| {
         let (method, path) = parts(route);
-        let mut methods = asked(gate, method);
+        let mut methods = asked(rules, method);
         methods.any(|method| rules.naming(method, &path).is_none())
     };
     routes.into_iter().map(|route| route.as_ref().to_owned()).filter(is_unruled).collect()
@@ -58,12 +60,14 @@ pub fn unruled_routes(gate: &Gate, routes: impl IntoIterator<Item = impl AsRef<s
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 pub fn unrouted_rules(gate: &Gate, routes: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
-    let core = &gate.0;
+    let core = gate.core();
     let mut landed = HashSet::new();
     for route in routes {
         let (method, path) = parts(route.as_ref());
         let head = (method == Some("GET")).then_some("HEAD");
-        landed.extend(asked(gate, method).chain(head).filter_map(|method| core.rules.naming(method, &path)));
+        landed.extend(
+            asked(&core.rules, method).chain(head).filter_map(|method| core.rules.naming(method, &path)),
+        );
     }
     let is_own = |pattern: &str| core.mounted.as_ref().is_some_and(|mounted| mounted.takes(pattern));
     let rules = core.rules.named().iter().map(|compiled| &compiled.rule).enumerate();
@@ -80,8 +84,8 @@ fn parts(route: &str) -> (Option<&str>, String) {
 
 /// Returns the methods with which a route is looked up. For a route without a method, these are all methods that select
 /// different rules.
-fn asked<'r>(gate: &'r Gate, method: Option<&'r str>) -> impl Iterator<Item = &'r str> {
-    let every = method.is_none().then(|| gate.0.rules.methods());
+fn asked<'r>(rules: &'r RuleSet, method: Option<&'r str>) -> impl Iterator<Item = &'r str> {
+    let every = method.is_none().then(|| rules.methods());
     method.into_iter().chain(every.into_iter().flatten())
 }
 

@@ -22,8 +22,8 @@ fn formats() -> Result<Vec<KeyFormat>, Fault> {
         if path.extension().is_some_and(|extension| extension == "toml") {
             let gate = Config::read(&path)?.builder()?.build()?;
             let new =
-                gate.formats().iter().filter(|format| format.can_issue() && !format.prefix().is_empty());
-            formats.extend(new.cloned());
+                gate.formats().into_iter().filter(|format| format.can_issue() && !format.prefix().is_empty());
+            formats.extend(new);
         }
     }
     assert!(formats.len() >= 5, "five providers have a format each at the least");

@@ -25,6 +25,7 @@ mod races;
 #[cfg(feature = "metrics")]
 #[path = "../support/recorder.rs"]
 mod recorder;
+mod reload;
 mod rule_quotas;
 mod scanner_pattern;
 mod security_addresses;

@@ -17,6 +17,7 @@ mod in_flight;
 mod log;
 mod odd_paths;
 mod openapi;
+mod reload;
 mod routing;
 mod scenarios;
 mod security_wire;

@@ -145,3 +145,29 @@ fn usage_stays_within_its_bound() {
     assert!((40..=WAITING).contains(&waiting), "{waiting} bytes a row");
     assert!(usage.status().waiting <= ROWS && usage.status().lost > 0, "{:?}", usage.status());
 }
+
+#[test]
+fn thousand_reloads_do_not_grow_memory() {
+    const KEYS: usize = 8;
+    let gate = gate::with_keys(KEYS).build().expect("the gate is complete");
+    let other = gate::limited(KEYS).build().expect("the gate is complete");
+    let mut services =
+        [&gate, &other].map(|gate| TollgateLayer::new(gate.clone()).layer(service_fn(world::handler)));
+    let mut reload = |number: u32| {
+        for gate in [&gate, &other] {
+            // One quota changes with each reload.
+            let changed = format!("{} per minute", 1_000_000_000 + number % 3);
+            let settings = gate::settings([&changed, "4000000000 per day"]).source(gate::header());
+            gate.reload(settings).expect("the configuration is complete");
+        }
+        for service in &mut services {
+            for key in 0..KEYS {
+                drop(call(service, world::request(&world::key(key))));
+            }
+        }
+    };
+    (0..50).for_each(&mut reload);
+    let growth = measure(|| (50..1_050).for_each(&mut reload));
+    println!("{} bytes in {} blocks more after 1,000 reloads", growth.bytes_current, growth.count_current);
+    assert!(growth.bytes_current.abs() < 16 << 10, "{} bytes are kept", growth.bytes_current);
+}

@@ -99,7 +99,7 @@ fn serve<S, B>(
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
-    let core = &front.gate.0;
+    let core = &front.core;
     // Management is free, so the admission has no charge that must be closed.
     if let Some(mounted) = core.mounted_at(request.match_info().as_str())
         && let Some(principal) = admission.principal()
@@ -130,7 +130,7 @@ fn refuse(
     // For a `HEAD` request, actix-web itself sends only the head, with the length of the body.
     let request_with_gate = RequestWithGate { request: &request, front };
     let answer =
-        refusal::refuse(&front.gate.0, &request_with_gate.view(), request.uri().path(), denial, decision);
+        refusal::refuse(&front.core, &request_with_gate.view(), request.uri().path(), denial, decision);
     request.into_response(convert::response(answer))
 }
 
@@ -241,7 +241,7 @@ where
 {
     let Some(asked) = waiting else { return Poll::Pending };
     let request_with_gate = RequestWithGate { request: &asked.request, front: &asked.front };
-    let decided = ready!(decide(&mut asked.decision, &asked.front.gate.0, cx, &request_with_gate.view()));
+    let decided = ready!(decide(&mut asked.decision, &asked.front.core, cx, &request_with_gate.view()));
     let Some(waiting) = waiting.take() else { return Poll::Pending };
     let Waiting { front, mut decision, service, request } = *waiting;
     Poll::Ready(match decided {

@@ -14,8 +14,8 @@ use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::actix::view::RequestWithGate;
 use crate::adapter::call::Deadline;
 use crate::adapter::headers;
-use crate::gate::Principal;
 use crate::gate::{Admission, BodyFault, LARGEST_BODY, Mounted, MountedRequest};
+use crate::gate::{Gate, Principal};
 
 /// Reads the request's body and responds in place of the service.
 pub(super) async fn answer(
@@ -26,7 +26,7 @@ pub(super) async fn answer(
     mut admission: Admission,
 ) -> ServiceResponse {
     let (head, payload) = request.into_parts();
-    let time = front.gate.0.management.body_time;
+    let time = front.core.management.body_time;
     let mut read = pin!(read(payload));
     let mut deadline = Deadline::after(time);
     let body = poll_fn(|cx| match read.as_mut().poll(cx) {
@@ -36,7 +36,7 @@ pub(super) async fn answer(
     let body = body.await;
     let request = ServiceRequest::from_request(head);
     let answer = match call(&front, &request, body, principal, &admission) {
-        Some(call) => mounted.answer(front.gate.clone(), call).await,
+        Some(call) => mounted.answer(Gate::of(&front.core), call).await,
         None => return request.into_response(actix_web::HttpResponse::MethodNotAllowed()),
     };
     let mut response = request.into_response(convert::response(answer));
@@ -60,7 +60,7 @@ fn call(
     principal: Principal,
     admission: &Admission,
 ) -> Option<MountedRequest> {
-    let (request_with_gate, core) = (RequestWithGate { request, front }, &front.gate.0);
+    let (request_with_gate, core) = (RequestWithGate { request, front }, &front.core);
     let view = request_with_gate.view();
     let media_type = request.headers().get(actix_web::http::header::CONTENT_TYPE);
     Some(MountedRequest {

@@ -15,7 +15,7 @@ use crate::gate::Principal;
 
 /// Removes or hides the key in a request, and inserts the principal.
 pub(super) fn prepare_request(request: &mut ServiceRequest, admission: &Admission, front: &GateHeaders) {
-    let core = &front.gate.0;
+    let core = &front.core;
     let source = admission.entry().map(|entry| entry.source);
     let taken = source.and_then(|at| {
         let request_with_gate = RequestWithGate { request, front };

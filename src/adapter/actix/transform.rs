@@ -2,12 +2,10 @@
 
 use std::future::{Ready, ready};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 
-use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::{GatedBody, TollgateMiddleware};
 use crate::gate::Gate;
 
@@ -73,13 +71,13 @@ use crate::gate::Gate;
 /// `ResponseError::status_code`. [`Outcome`](crate::gate::Outcome) has the whole table.
 #[derive(Debug, Clone)]
 pub struct TollgateTransform {
-    front: Arc<GateHeaders>,
+    gate: Gate,
 }
 
 impl TollgateTransform {
     /// Creates a transform that puts this gate in front of a service.
     pub fn new(gate: Gate) -> Self {
-        Self { front: Arc::new(GateHeaders::new(gate)) }
+        Self { gate }
     }
 }
 
@@ -95,6 +93,6 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(TollgateMiddleware::new(Rc::new(service), Arc::clone(&self.front))))
+        ready(Ok(TollgateMiddleware::new(Rc::new(service), self.gate.clone())))
     }
 }

@@ -22,7 +22,6 @@ use crate::adapter::tower::managed::{Managed, ManagedResponse, Target, keep_head
 use crate::adapter::{closed, headers, refusal};
 use crate::denial::Denial;
 use crate::future::StoreFuture;
-use crate::gate::Gate;
 use crate::gate::{Admission, Answering, Core, Decision, Outcome, bare_failure, decide, detach};
 use crate::request::RequestView;
 
@@ -52,7 +51,7 @@ pin_project! {
 
 /// A request that waits for a remote back end's decision.
 struct Waiting<S, B> {
-    gate: Gate,
+    core: Arc<Core>,
     decision: Decision,
     service: S,
     request: Request<B>,
@@ -64,9 +63,9 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     B: Body,
 {
-    pub(super) fn decide(gate: Gate, decision: Decision, service: S, request: Request<B>) -> Self {
+    pub(super) fn decide(core: Arc<Core>, decision: Decision, service: S, request: Request<B>) -> Self {
         let deadline = Deadline::of(&RequestView::of(&request));
-        let waiting = Waiting { gate, decision, service, request, deadline };
+        let waiting = Waiting { core, decision, service, request, deadline };
         Self { state: State::Deciding { waiting: Some(Box::new(waiting)) } }
     }
 
@@ -231,14 +230,14 @@ where
     B: Body,
 {
     let Some(asked) = waiting else { return Poll::Pending };
-    let decided = match decide(&mut asked.decision, &asked.gate.0, cx, &RequestView::of(&asked.request)) {
+    let decided = match decide(&mut asked.decision, &asked.core, cx, &RequestView::of(&asked.request)) {
         Poll::Ready(decided) => decided,
-        Poll::Pending if asked.deadline.has_passed(cx) => Err(asked.decision.late(&asked.gate.0)),
+        Poll::Pending if asked.deadline.has_passed(cx) => Err(asked.decision.late(&asked.core)),
         Poll::Pending => return Poll::Pending,
     };
     let Some(waiting) = waiting.take() else { return Poll::Pending };
-    let Waiting { gate, mut decision, mut service, mut request, .. } = *waiting;
-    let core = &gate.0;
+    let Waiting { core, mut decision, mut service, mut request, .. } = *waiting;
+    let core = &core;
     if let Err(denial) = decided {
         let response = refuse(core, &request, &denial, &decision);
         return Poll::Ready(State::Refused { response: Some(response) });

@@ -68,7 +68,7 @@ impl KeyService {
 
     /// Returns the denial's response to a request that is not for keys or that has no principal.
     fn refuse<B>(&self, request: &Request<B>, kind: DenialKind) -> Response<Bytes> {
-        let (core, denial) = (&self.gate.0, Denial::of(kind));
+        let (core, denial) = (self.gate.core(), Denial::of(kind));
         let view = RequestView::of(request);
         let id = core.request_id(&view);
         let context = core.denial_context(request.uri().path(), &id);
@@ -102,8 +102,9 @@ where
         // the rest.
         let path = request.uri().path().to_owned();
         let target = Target { mounted: self.endpoints.clone(), path, principal };
-        let (managed, body) = Managed::part(&self.gate.0, target, request, &Admission::default());
-        let time = self.gate.0.management.body_time;
+        let core = self.gate.core();
+        let (managed, body) = Managed::part(&core, target, request, &Admission::default());
+        let time = core.management.body_time;
         Box::pin(async move {
             let mut body = pin!(Collecting::new(body, time));
             let read = poll_fn(|cx| body.as_mut().poll(cx)).await;

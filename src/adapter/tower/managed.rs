@@ -58,7 +58,7 @@ impl Managed {
         let (client, request_id) =
             (core.proxies.client(&view), headers::request_id(|| view, core, admission));
         let (head, body) = request.into_parts();
-        (Self { gate: Gate(Arc::clone(core)), target, head, client, request_id }, body)
+        (Self { gate: Gate::of(core), target, head, client, request_id }, body)
     }
 
     /// Returns the remaining work on the response.

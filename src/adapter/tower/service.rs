@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use arc_swap::Guard;
 use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
@@ -60,34 +61,29 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut decision = Decision::default();
+        let (mut decision, core) = (Decision::default(), self.gate.load());
         // In-memory back ends are ready at once. For other back ends, the future polls again, with a waker.
-        let polled = decide(
-            &mut decision,
-            &self.gate.0,
-            &mut Context::from_waker(Waker::noop()),
-            &RequestView::of(&request),
-        );
+        let polled =
+            decide(&mut decision, &core, &mut Context::from_waker(Waker::noop()), &RequestView::of(&request));
         match polled {
             Poll::Ready(Ok(())) => {
-                let core = &self.gate.0;
-                if let Some(target) = Managed::target(core, &request, decision.admitted()) {
-                    let managed = ResponseFuture::manage(core, target, request, decision.admission());
+                if let Some(target) = Managed::target(&core, &request, decision.admitted()) {
+                    let managed = ResponseFuture::manage(&core, target, request, decision.admission());
                     self.release();
                     return managed;
                 }
-                let request_id = prepare(core, &mut request, decision.admission_mut());
+                let request_id = prepare(&core, &mut request, decision.admission_mut());
                 ResponseFuture::serve(self.inner.call(request), &mut decision, request_id)
             }
             Poll::Ready(Err(denial)) => {
                 self.release();
-                ResponseFuture::refuse(&self.gate.0, &request, &denial, &decision)
+                ResponseFuture::refuse(&core, &request, &denial, &decision)
             }
             Poll::Pending => {
                 // This request uses the service that is ready. The clone must become ready for the next request.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::decide(self.gate.clone(), decision, ready, request)
+                ResponseFuture::decide(Guard::into_inner(core), decision, ready, request)
             }
         }
     }

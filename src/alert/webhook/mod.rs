@@ -6,8 +6,9 @@ mod secret;
 mod send;
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::Uri;
 use http::uri::Scheme;
@@ -100,6 +101,14 @@ impl Webhook {
     pub fn allowing_private_addresses(mut self) -> Self {
         Arc::make_mut(&mut self.0).allows_private = true;
         self
+    }
+
+    /// Returns a number that differs, in this process, if the settings do. It reveals nothing about the secrets.
+    pub(crate) fn mark(&self) -> u64 {
+        static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let Target { url, secrets, allows_private, .. } = &*self.0;
+        let signed: Vec<_> = secrets.iter().map(|secret| secret.sign("", "", b"")).collect();
+        SEED.hash_one((url, signed, allows_private))
     }
 
     /// Checks the URL as far as this is possible without a look-up.

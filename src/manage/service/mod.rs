@@ -122,8 +122,9 @@ impl Mounted for Endpoints {
                 Err(Refusal::Managed(error)) => without_keys(error, &gate).into(),
             };
             let denial = denial.of_key(call.principal.record());
-            let context = gate.0.denial_context(&call.path, &call.request_id);
-            gate.0.refuse(&gate.0.observed(&denial), |responders, denial| {
+            let core = gate.core();
+            let context = core.denial_context(&call.path, &call.request_id);
+            core.refuse(&core.observed(&denial), |responders, denial| {
                 responders.http().respond(denial, &context)
             })
         })
@@ -132,7 +133,8 @@ impl Mounted for Endpoints {
 
 /// Returns the same error, with text that resembles a key removed.
 fn without_keys(error: ManageError, gate: &Gate) -> ManageError {
-    let hints = |text: &str| gate.0.looks_like_key(text);
+    let core = gate.core();
+    let hints = |text: &str| core.looks_like_key(text);
     match error {
         ManageError::Invalid { member, problem } if hints(&member) || hints(&problem) => {
             let member = if hints(&member) { "body".to_owned() } else { member };
@@ -144,7 +146,7 @@ fn without_keys(error: ManageError, gate: &Gate) -> ManageError {
 
 fn with_request_id(mut response: Response<Bytes>, gate: &Gate, call: &MountedRequest) -> Response<Bytes> {
     if let Some(id) = call.request_id.to_header() {
-        response.headers_mut().insert(gate.0.request_ids.header(), id);
+        response.headers_mut().insert(gate.core().request_ids.header(), id);
     }
     response
 }
@@ -272,7 +274,8 @@ impl Session<'_> {
         if !self.body()?.is_empty() {
             return Err(ManageError::invalid("body", "must be empty").into());
         }
-        let sources = &self.manager.gate().0.sources;
+        let core = self.manager.gate().core();
+        let sources = &core.sources;
         if listing::with_issued(self.call.query.as_deref().unwrap_or_default(), sources)? {
             return Ok(render::revoked(&self.manager.revoke_with_issued(id).await?));
         }
@@ -281,9 +284,10 @@ impl Session<'_> {
     }
 
     async fn list(&self) -> Outcome {
-        let sources = &self.manager.gate().0.sources;
+        let core = self.manager.gate().core();
+        let sources = &core.sources;
         let asked = listing::asked(self.call.query.as_deref().unwrap_or_default(), sources)?;
-        let issuers = self.manager.gate().0.management.lists_issuers;
+        let issuers = core.management.lists_issuers;
         Ok(render::page(&self.manager.list(&asked).await?, issuers))
     }
 
@@ -292,7 +296,7 @@ impl Session<'_> {
         let gate = self.manager.gate();
         let Some(usage) = gate.usage() else { return Err(DenialKind::NotFound.into()) };
         let (query, now) = (self.call.query.as_deref().unwrap_or_default(), gate.clock().now().wall());
-        Ok(usage::answer(usage, key, query, &gate.0.sources, now).await?)
+        Ok(usage::answer(usage, key, query, &gate.core().sources, now).await?)
     }
 
     async fn key_usage(&self) -> Outcome {

@@ -227,7 +227,7 @@ fn plans_are_read_from_the_file() {
     });
     let none = plan("none", |plan| plan.max_keys = Some(0));
     for plan in [number, none, Plan::new("unlimited"), Plan::new("absent")] {
-        assert_eq!(gate.plan(plan.name.as_str()), Some(&plan));
+        assert_eq!(gate.plan(plan.name.as_str()), Some(plan.clone()));
     }
 }
 
