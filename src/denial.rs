@@ -53,7 +53,8 @@ use http::StatusCode;
 
 use crate::account::{Breach, BreachKind, ExceededQuotas, InFlightLimit, Limits, TermsError, WindowStatus};
 use crate::account::{QuotaPolicy, Quotas};
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
+use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::key::{KeyId, KeyRecord, KeySource};
 use crate::rule::CompiledRule;
@@ -156,6 +157,8 @@ denial_kinds! {
     KeyLimitReached = "key_limit_reached", Some(Self::Conflict);
     /// A balance smaller than the cost. 402.
     CreditsExhausted = "credits_exhausted", None;
+    /// A cost above what is left of the key's budget in this period. 429.
+    BudgetExceeded = "budget_exceeded", None;
     /// An exceeded quota. 429.
     RateLimited = "rate_limited", None;
     /// A request beyond a limit on requests in flight. 429.
@@ -226,6 +229,16 @@ pub(crate) enum Cause {
     Balance {
         balance: Credits,
         cost: Credits,
+        currency: Currency,
+    },
+    /// The budget of the key, which does not cover the cost.
+    Budget {
+        left: Credits,
+        cost: Credits,
+        currency: Currency,
+        /// The start of the next period, and the time until then.
+        resets: Timestamp,
+        wait: Duration,
     },
     Store(StoreError),
     /// A caller's deadline that passed before the decision.
@@ -429,10 +442,13 @@ impl Denial {
     }
 
     /// The time after which a rate limit would admit the request, or after which the client may try a key again, if it is
-    /// known. A request beyond a limit on requests in flight may be tried again after a second.
+    /// known. A request beyond a limit on requests in flight may be tried again after a second, and one beyond a budget in
+    /// the next period.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.cause() {
-            Cause::Wait { retry_after, .. } | Cause::Attempts(retry_after) => Some(*retry_after),
+            Cause::Wait { retry_after: wait, .. } | Cause::Attempts(wait) | Cause::Budget { wait, .. } => {
+                Some(*wait)
+            }
             Cause::InFlight(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -539,9 +555,10 @@ pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
             DenialKind::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
             DenialKind::UnsupportedMediaType => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
             DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
-            DenialKind::RateLimited | DenialKind::InFlightLimited | DenialKind::TooManyAttempts => {
-                Some(StatusCode::TOO_MANY_REQUESTS)
-            }
+            DenialKind::BudgetExceeded
+            | DenialKind::RateLimited
+            | DenialKind::InFlightLimited
+            | DenialKind::TooManyAttempts => Some(StatusCode::TOO_MANY_REQUESTS),
             DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
             DenialKind::TooEarly => Some(StatusCode::TOO_EARLY),
             DenialKind::BadRequest => Some(StatusCode::BAD_REQUEST),

@@ -68,7 +68,7 @@
 //! |---|---|
 //! | `unauthorized` | 16 `UNAUTHENTICATED` |
 //! | `forbidden` | 7 `PERMISSION_DENIED` |
-//! | `rate_limited`, `in_flight_limited`, `too_many_attempts`, `credits_exhausted`, `key_limit_reached` | 8 `RESOURCE_EXHAUSTED` |
+//! | `rate_limited`, `in_flight_limited`, `too_many_attempts`, `credits_exhausted`, `budget_exceeded`, `key_limit_reached` | 8 `RESOURCE_EXHAUSTED` |
 //! | `bad_request` | 3 `INVALID_ARGUMENT` |
 //! | `unavailable`, `too_early` | 14 `UNAVAILABLE` |
 //! | the call's deadline came first | 4 `DEADLINE_EXCEEDED` |
@@ -86,7 +86,7 @@
 //!
 //! - a `google.rpc.ErrorInfo`: `reason` is the kind's code in upper case, and `domain` is the configured realm (or
 //!   `tollgate`). `metadata` contains `request_id` and, if the kind has them, `policy`, `required_scope`,
-//!   `required_plan`, `agreement`, `agreement_url`, `parameter`, `cap`, `balance`, `cost`, `max_keys`, `max_in_flight`,
+//!   `required_plan`, `agreement`, `agreement_url`, `parameter`, `cap`, `balance`, `cost`, `currency`, `left`, `resets`, `max_keys`, `max_in_flight`,
 //!   `weight`, `capacity`;
 //! - a `google.rpc.QuotaFailure`, if quotas are exceeded: for each of them, the owner that it counts (`key`, `account`,
 //!   `network` or `pool:NAME`), the realm or `tollgate`, the unit, the quota's name, and the quota itself. A limit on requests in

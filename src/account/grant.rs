@@ -1,5 +1,6 @@
 //! Periodic credit grants: a grant refills a balance up to its amount once per period.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use jiff::Span;
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
+use crate::account::plan::{as_written, time_as_written};
 use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
@@ -230,6 +232,40 @@ impl GrantPeriod {
     }
 }
 
+impl fmt::Display for GrantPeriod {
+    /// Writes the period as in `every 1day` or `calendar month Europe/Berlin`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Period::Every(millis) => {
+                write!(f, "every {}", as_written(Duration::from_millis(millis.unsigned_abs())))
+            }
+            Period::Calendar(unit, zone, _) => {
+                write!(f, "calendar {} {}", unit.name(), zone.iana_name().unwrap_or("UTC"))
+            }
+        }
+    }
+}
+
+impl FromStr for GrantPeriod {
+    type Err = ConfigError;
+
+    /// Parses a period as [`Display`](fmt::Display) writes it. A length is a number of `ms`, `s`, `m`, `h` or `days`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || {
+            let expected = "write one as in `every 1day` or `calendar month UTC`";
+            ConfigError::new(text, "invalid period", expected)
+        };
+        let mut words = text.split(' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("every"), Some(length), None, None) => {
+                Self::every(time_as_written(length).ok_or_else(refuse)?)
+            }
+            (Some("calendar"), Some(unit), Some(zone), None) => Self::calendar(unit.parse()?, zone),
+            _ => Err(refuse()),
+        }
+    }
+}
+
 impl Grant {
     /// Creates a grant of this amount at this period.
     pub fn new(amount: Credits, period: GrantPeriod) -> Self {
@@ -284,6 +320,11 @@ impl Grant {
     /// Returns the earliest time at which `due` is not beyond the grant time after the next one, whatever the calendar.
     pub(crate) fn calm_from(&self, due: Timestamp) -> Timestamp {
         Timestamp::from_millis(due.as_millis().saturating_sub(self.period.longest()))
+    }
+
+    /// Returns the period.
+    pub(crate) fn period(&self) -> &GrantPeriod {
+        &self.period
     }
 
     /// Returns the amount up to which the main bucket is refilled.

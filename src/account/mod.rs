@@ -49,7 +49,7 @@ mod spelling;
 mod terms;
 
 pub use crate::network::NetworkCut;
-pub use budget::{Budget, ExpiredRefunds, Overage};
+pub use budget::{Budget, BudgetStatus, ExpiredRefunds, KeyBudget, Overage};
 pub(crate) use grant::PRIORITY;
 pub use grant::{CalendarUnit, Grant, GrantPeriod, Rollover};
 pub use holder::{Account, AccountDetails, AccountStatus, Subscription};
@@ -57,7 +57,7 @@ pub use in_flight::{InFlightLimit, InFlightLimits};
 pub(crate) use param_limits::{Breach, BreachKind, number, plain_number};
 pub use param_limits::{ParamLimit, ParamLimits};
 pub(crate) use plan::as_written;
-pub use plan::{Allowance, Lifetime, Plan, PlanRule};
+pub use plan::{Allowance, CurrencyTerms, Lifetime, Plan, PlanRule};
 #[cfg(test)]
 pub(crate) use quota::UNITS;
 pub use quota::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};

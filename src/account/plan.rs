@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::account::{Grant, InFlightLimit, ParamLimits, QuotaRef};
+use crate::account::{Budget, ExpiredRefunds, Grant, InFlightLimit, Overage, ParamLimits, QuotaRef};
+use crate::amount::Currency;
 use crate::error::ConfigError;
 use crate::name::PlanName;
 
@@ -76,6 +77,21 @@ pub(crate) fn as_written(time: Duration) -> String {
     }
 }
 
+/// Returns the time that [`as_written`] formats as this text. A number of one may have the unit `days`, too.
+pub(crate) fn time_as_written(text: &str) -> Option<Duration> {
+    let unit = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit);
+    let size = match unit {
+        "day" | "days" => 86_400_000,
+        "h" => 3_600_000,
+        "m" => 60_000,
+        "s" => 1_000,
+        "ms" => 1,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(size).map(Duration::from_millis)
+}
+
 /// A plan: the limits, credits and features of the accounts on it.
 ///
 /// # Example
@@ -102,8 +118,16 @@ pub struct Plan {
     pub in_flight: Option<InFlightLimit>,
     /// The plan's terms for single rules, by a route of the rule, as in `POST /v1/backtests`.
     pub rules: BTreeMap<String, PlanRule>,
-    /// The credits that the plan grants.
+    /// The credits that the plan grants, in the currency `credits`.
     pub credits: Allowance,
+    /// The amount of the currency `credits` that each key may spend in each period. `None` means no budget.
+    pub budget: Option<Budget>,
+    /// The grants and budgets in other currencies.
+    pub currencies: BTreeMap<Currency, CurrencyTerms>,
+    /// The policy for a final cost above the charge that the account's credits do not cover.
+    pub overage: Overage,
+    /// The policy for credits that are returned to a bucket that has expired.
+    pub expired_refunds: ExpiredRefunds,
     /// The limits on query parameters.
     pub caps: ParamLimits,
     /// The names of the other features that the plan includes.
@@ -126,6 +150,10 @@ impl Plan {
             in_flight: None,
             rules: BTreeMap::new(),
             credits: Allowance::None,
+            budget: None,
+            currencies: BTreeMap::new(),
+            overage: Overage::default(),
+            expired_refunds: ExpiredRefunds::default(),
             caps: ParamLimits::default(),
             features: BTreeSet::new(),
             max_keys: None,
@@ -133,6 +161,57 @@ impl Plan {
             lifetime: Lifetime::default(),
         }
     }
+}
+
+impl Plan {
+    /// Returns the credits that the plan grants in a currency.
+    #[inline]
+    pub fn credits_in(&self, currency: &Currency) -> &Allowance {
+        if currency.is_default() {
+            return &self.credits;
+        }
+        self.currencies.get(currency).map_or(&Allowance::None, |terms| &terms.credits)
+    }
+
+    /// Returns the budget of each key in a currency.
+    #[inline]
+    pub fn budget_in(&self, currency: &Currency) -> Option<&Budget> {
+        if currency.is_default() {
+            return self.budget.as_ref();
+        }
+        self.currencies.get(currency)?.budget.as_ref()
+    }
+
+    /// Returns the currencies in which the plan has a grant or a budget.
+    pub(crate) fn named_currencies(&self) -> impl Iterator<Item = &Currency> {
+        let default =
+            (self.credits != Allowance::None || self.budget.is_some()).then_some(&Currency::CREDITS);
+        default.into_iter().chain(self.currencies.keys())
+    }
+}
+
+/// The grant and the budget of a plan in one currency.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::account::{Allowance, CalendarUnit, CurrencyTerms, Grant, GrantPeriod};
+/// use tollgate::{Credits, Plan};
+///
+/// let monthly = GrantPeriod::calendar(CalendarUnit::Month, "UTC")?;
+/// let mut tokens = CurrencyTerms::default();
+/// tokens.credits = Allowance::Grant(Grant::new(Credits::new(1_000_000), monthly));
+/// let mut plan = Plan::new("pro");
+/// plan.currencies.insert("tokens".parse()?, tokens);
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CurrencyTerms {
+    /// The amount that the plan grants.
+    pub credits: Allowance,
+    /// The amount that each key may spend in each period. `None` means no budget.
+    pub budget: Option<Budget>,
 }
 
 /// The terms that a plan has for one rule.

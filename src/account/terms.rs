@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use crate::account::{InFlightLimits, ParamLimits, Plan, QuotaGroup, Quotas};
+use crate::account::{Budget, InFlightLimits, KeyBudget, ParamLimits, Plan, QuotaGroup, Quotas};
+use crate::amount::Currency;
 use crate::clock::Timestamp;
 use crate::name::PlanName;
 use crate::state::StateOwner;
@@ -17,6 +18,8 @@ pub(crate) struct Terms {
     /// The limits of the key, without those of rules.
     pub(crate) own: Limits,
     pub(crate) caps: ParamLimits,
+    /// The budgets of the key that replace those of the plan.
+    budgets: Option<Vec<KeyBudget>>,
     /// The limits of each rule that has limits of its own, for keys on this plan. The last ones are those of a rule without
     /// limits.
     rules: Arc<[Limits]>,
@@ -102,12 +105,21 @@ impl Terms {
     /// those of a rule without limits.
     pub(crate) fn new(plan: Arc<Plan>, own: Limits, caps: ParamLimits, rules: Arc<[Limits]>) -> Self {
         let with_rules = rules.iter().skip(1).map(|_| OnceLock::new()).collect();
-        Self { plan, own, caps, rules, with_rules }
+        Self { plan, own, caps, budgets: None, rules, with_rules }
     }
 
-    /// Returns the same terms with other limits of the key.
-    pub(crate) fn with_own(&self, own: Limits, caps: ParamLimits) -> Self {
-        Self::new(Arc::clone(&self.plan), own, caps, Arc::clone(&self.rules))
+    /// Returns the same terms with other limits and budgets of the key.
+    pub(crate) fn with_own(&self, own: Limits, caps: ParamLimits, budgets: Option<Vec<KeyBudget>>) -> Self {
+        Self { budgets, ..Self::new(Arc::clone(&self.plan), own, caps, Arc::clone(&self.rules)) }
+    }
+
+    /// Returns the budget of the key in a currency.
+    #[inline]
+    pub(crate) fn budget_in(&self, currency: &Currency) -> Option<&Budget> {
+        match &self.budgets {
+            None => self.plan.budget_in(currency),
+            Some(own) => own.iter().find(|own| own.currency == *currency).map(|own| &own.budget),
+        }
     }
 
     /// Returns the limits that apply to a request.

@@ -5,8 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::adapter::caches::{keep_private, vary_by_keys};
 use crate::adapter::view::FEW;
-use crate::gate::Principal;
-use crate::gate::{Admission, Core};
+use crate::gate::{Admission, Core, CostMeter, Principal};
 use crate::query;
 use crate::request::RequestView;
 use crate::respond::{AnswerHeaders, RequestCredits, RequestId, limit_headers};
@@ -48,6 +47,11 @@ pub(super) fn prepare_request<B>(request: &mut Request<B>, admission: &Admission
     }
     if let Some(taken) = taken {
         request.extensions_mut().insert(taken);
+    }
+    if let Some(meter) = admission.cost_meter() {
+        let extensions = request.extensions_mut();
+        let outer = extensions.remove::<CostMeter>();
+        extensions.insert(meter.inside(outer, admission.is_charged()));
     }
     if let Some(report) = admission.weight_report()
         && let Some(outer) = request.extensions_mut().insert(report.clone())

@@ -50,7 +50,7 @@ fn respond(
         limit_headers(response.headers_mut(), &reported);
     }
     if let Some(names) = &core.credit_headers
-        && let Cause::Balance { balance, cost } = *denial.cause()
+        && let Cause::Balance { balance, cost, .. } = *denial.cause()
     {
         names.set(response.headers_mut(), RequestCredits { cost, balance: Some(balance) });
     }

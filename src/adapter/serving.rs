@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use crate::adapter::headers::{self, RequestIdHeader};
 use crate::future::StoreFuture;
-use crate::gate::{Admission, FinalCost, Held, Outcome, ResponseBytes};
+use crate::gate::{Admission, CostMeter, FinalCost, Held, Outcome, ResponseBytes};
 use crate::respond::{AnswerHeaders, RequestCredits};
 
 /// An admitted request that the service is handling, with its slots and its open charge.
@@ -64,7 +64,7 @@ impl Serving {
         Some(match reported() {
             _ if status >= 500 => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
-            None => Outcome::Served,
+            None => self.admission.served(),
         })
     }
 
@@ -78,6 +78,12 @@ impl Serving {
     #[inline]
     pub(super) fn credits_after(&self, outcome: Outcome) -> Option<RequestCredits> {
         self.admission.credits_after(outcome)
+    }
+
+    /// Leaves the end of the charge to the request's meter, if the cost is not known yet.
+    #[inline]
+    pub(super) fn leave_to_meter(&mut self, outcome: Outcome) -> Option<CostMeter> {
+        self.admission.leave_to_meter(outcome)
     }
 
     /// Closes the charge. Returns `None` if there is nothing to wait for.

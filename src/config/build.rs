@@ -81,6 +81,9 @@ fn with_plans(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, 
         let limit = InFlightLimit::new(most).map_err(|error| error.in_member("in_flight"))?;
         builder = builder.in_flight(limit);
     }
+    for currency in &config.currencies {
+        builder = builder.currency(currency.0.clone());
+    }
     for (name, plan) in &config.plans {
         builder = builder.plan(plan.plan(name).map_err(|error| error.in_member(format!("plans.{name}")))?);
     }

@@ -5,19 +5,20 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::config::{
-    AgreementConfig, AlertConfig, AlertWhen, AnonymousConfig, AttemptsConfig, BackEndsConfig, Config,
-    CreditHeadersConfig, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig,
-    GrantConfig, HashConfig, InFlightTable, InsecureConfig, KeepConfig, LedgerPolicyConfig, LifetimeConfig,
-    LimiterPolicyConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig,
-    PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
-    StaleConfig, StorePolicyConfig, UsageConfig, WebhookConfig, WeightTable,
+    AgreementConfig, AlertConfig, AlertWhen, AnonymousConfig, AttemptsConfig, BackEndsConfig, BudgetConfig,
+    Config, CostTable, CreditHeadersConfig, CurrencyConfig, DefaultConfig, DemoConfig, ErrorFormatConfig,
+    ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, InFlightTable, InsecureConfig, KeepConfig,
+    LedgerPolicyConfig, LifetimeConfig, LimiterPolicyConfig, ManagementConfig, NetworkConfig, OlderHash,
+    PerUnitConfig, PlanConfig, PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RolloverConfig,
+    RuleConfig, ScopesConfig, SourceConfig, StaleConfig, StorePolicyConfig, UsageConfig, WebhookConfig,
+    WeightTable,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 38] {
+pub(super) fn tables() -> [Table; 42] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -26,7 +27,8 @@ pub(super) fn tables() -> [Table; 38] {
         ("in `hash.older`", of::<OlderHash>()),
         ("under `[default]`", of::<DefaultConfig>()),
         ("under `[[rules]]`", of::<RuleConfig>()),
-        ("in the `cost` of a rule", of::<PerUnitConfig>()),
+        ("in the `cost` of a rule", of::<CostTable>()),
+        ("in the `reserve` of a `cost`", of::<PerUnitConfig>()),
         ("in the `weight` of a rule", of::<WeightTable>()),
         ("in the `scope` of a rule", of::<ScopesConfig>()),
         ("under `[plans.NAME]`", of::<PlanConfig>()),
@@ -34,6 +36,9 @@ pub(super) fn tables() -> [Table; 38] {
         ("in a quota", of::<QuotaTable>()),
         ("in an `in_flight`", of::<InFlightTable>()),
         ("in the `credits` of a plan", of::<GrantConfig>()),
+        ("in the `rollover` of `credits`", of::<RolloverConfig>()),
+        ("in the `budget` of a plan", of::<BudgetConfig>()),
+        ("under `[plans.NAME.currencies.CURRENCY]`", of::<CurrencyConfig>()),
         ("in the `key_lifetime` of a plan", of::<LifetimeConfig>()),
         ("under `[agreements.NAME]`", of::<AgreementConfig>()),
         ("under `[[demo]]`", of::<DemoConfig>()),
@@ -112,7 +117,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 38] = [
+    const HEADINGS: [&str; 42] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -121,6 +126,7 @@ mod tests {
         "## Default",
         "## Rules",
         "### Cost",
+        "### Reservation",
         "### Weight",
         "### Scope",
         "## Plans",
@@ -128,6 +134,9 @@ mod tests {
         "## Quotas",
         "## Requests in flight",
         "### Credits",
+        "### Rollover",
+        "### Budgets",
+        "### Other currencies",
         "### Key lifetime",
         "## Agreements",
         "## Demo keys",

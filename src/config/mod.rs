@@ -41,14 +41,11 @@ mod locate;
 mod members;
 mod model;
 mod plan;
-mod reload;
 mod rule;
 mod secret;
 mod shape;
 mod text;
 mod usage;
-#[cfg(feature = "watch")]
-mod watch;
 
 use std::io;
 use std::path::Path;
@@ -66,17 +63,17 @@ pub use model::{
     Preflights, ProxyConfig, Range, RequestIdConfig, SourceConfig,
 };
 pub use plan::{
-    CreditsConfig, Forbidden, GrantConfig, InFlightConfig, InFlightTable, LifetimeConfig, MaxKeys,
-    ParamLimitConfig, PlanConfig, PlanRuleConfig, QuotaConfig, QuotaTable, Unlimited,
+    BudgetConfig, CreditsConfig, CurrencyConfig, Forbidden, GrantConfig, InFlightConfig, InFlightTable,
+    LifetimeConfig, MaxKeys, ParamLimitConfig, PlanConfig, PlanRuleConfig, QuotaConfig, QuotaTable,
+    RolloverConfig, Unlimited,
 };
 pub use rule::{
-    CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig, WeightConfig, WeightTable,
+    CostConfig, CostTable, PerUnitConfig, ReserveConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig,
+    WeightConfig, WeightTable,
 };
 pub use secret::Reference;
 pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 pub use usage::{KeepConfig, UsageConfig};
-#[cfg(feature = "watch")]
-pub use watch::{ConfigWatch, Watching};
 
 use crate::error::ConfigError;
 use crate::gate::GateBuilder;
@@ -90,11 +87,8 @@ impl Config {
     /// Returns an error if the file cannot be read, or if [`Config::from_toml`] rejects its text.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        Self::from_bytes(bytes_of(path)?, path)
-    }
-
-    fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error).in_file(&name))?;
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(&error).in_file(&name))?;
         Self::from_toml(&text, &name)
     }
@@ -167,10 +161,6 @@ impl Config {
         let hasher = build::hasher(self).map_err(|error| locate::place(self, error))?;
         Ok(self.demo.iter().map(|demo| demo.record(&hasher)).collect())
     }
-}
-
-fn bytes_of(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(path).map_err(|error| unreadable(path, &error).in_file(path.display().to_string()))
 }
 
 /// Returns the error for a file that cannot be read.

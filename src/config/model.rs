@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::amount::Currency;
 use crate::config::alert::{AlertConfig, WebhookConfig};
 use crate::config::attempts::{AnonymousConfig, AttemptsConfig};
 use crate::config::back_ends::BackEndsConfig;
@@ -46,6 +47,8 @@ pub struct Config {
     pub quotas: BTreeMap<String, QuotaConfig>,
     /// The maximum number of requests in flight of all keys together. Defaults to no limit.
     pub in_flight: Option<u32>,
+    /// The currencies that a rule may cost although no plan grants them. `credits` is always one.
+    pub currencies: Vec<Text<Currency>>,
     /// The plans, by name.
     pub plans: BTreeMap<String, PlanConfig>,
     /// The agreements, by name.
@@ -215,6 +218,8 @@ pub struct DefaultConfig {
     pub deny: bool,
     /// The cost of a request.
     pub cost: Option<CostConfig>,
+    /// The currency of the cost.
+    pub currency: Option<Text<Currency>>,
     /// The scopes that a restricted key needs.
     pub scope: Option<ScopeConfig>,
     /// The lowest plan that is admitted.

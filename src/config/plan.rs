@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use crate::account::as_written;
 use crate::account::{
-    Allowance, CalendarUnit, Grant, GrantPeriod, InFlightLimit, Lifetime, NetworkCut, ParamLimit,
-    ParamLimits, Plan, PlanRule, QuotaPolicy, QuotaRef, QuotaScope,
+    Allowance, Budget, CalendarUnit, CurrencyTerms, ExpiredRefunds, Grant, GrantPeriod, InFlightLimit,
+    Lifetime, NetworkCut, Overage, ParamLimit, ParamLimits, Plan, PlanRule, QuotaPolicy, QuotaRef,
+    QuotaScope, Rollover,
 };
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::config::attempts::NetworkConfig;
 use crate::config::text::{Never, OneOf, Span, Text, Written};
 use crate::error::ConfigError;
@@ -29,6 +30,15 @@ pub struct PlanConfig {
     pub rules: BTreeMap<String, PlanRuleConfig>,
     /// The credits that the plan grants. Defaults to none.
     pub credits: Option<CreditsConfig>,
+    /// The credits that each key may spend in each period. Defaults to no budget.
+    pub budget: Option<BudgetConfig>,
+    /// The grants and budgets in other currencies than `credits`.
+    pub currencies: BTreeMap<String, CurrencyConfig>,
+    /// The policy for a final cost above the charge that the credits do not cover: `cap` or `debt`. Defaults to `cap`.
+    pub overage: Option<Text<Overage>>,
+    /// The policy for credits that are returned to a bucket that has expired: `forfeit` or `keep`. Defaults to
+    /// `forfeit`.
+    pub expired_refunds: Option<Text<ExpiredRefunds>>,
     /// The limits on query parameters, by parameter name.
     pub caps: BTreeMap<String, ParamLimitConfig>,
     /// The names of the features that the plan includes.
@@ -164,6 +174,43 @@ impl FromStr for QuotaScope {
 /// Credits: `"unlimited"`, or a grant.
 pub type CreditsConfig = OneOf<Never, Unlimited, GrantConfig>;
 
+/// The grant and the budget of a plan in a currency.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CurrencyConfig {
+    /// The credits that the plan grants. Defaults to none.
+    pub credits: Option<CreditsConfig>,
+    /// The credits that each key may spend in each period. Defaults to no budget.
+    pub budget: Option<BudgetConfig>,
+}
+
+/// A budget: an amount, and either `every` or `calendar`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetConfig {
+    /// The amount that a key may spend in each period.
+    pub amount: u64,
+    /// The time between the starts of two periods.
+    #[serde(default)]
+    pub every: Option<Text<Span>>,
+    /// The calendar unit at whose start a period starts: `hour`, `day` or `month`.
+    #[serde(default)]
+    pub calendar: Option<Text<CalendarUnit>>,
+    /// The IANA time zone of the calendar.
+    #[serde(default)]
+    pub zone: Option<String>,
+}
+
+/// The unspent credits that are left to the next period of a grant.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloverConfig {
+    /// The least amount. Defaults to 0.
+    pub least: u64,
+    /// The greatest amount. Defaults to `least`.
+    pub most: Option<u64>,
+}
+
 /// A grant: an amount, and either `every` or `calendar`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +226,12 @@ pub struct GrantConfig {
     /// The IANA time zone of the calendar.
     #[serde(default)]
     pub zone: Option<String>,
+    /// The priority of the granted credits: credits of a lower number are spent first. Defaults to 100.
+    #[serde(default)]
+    pub priority: Option<u16>,
+    /// The unspent credits that are left to the next period. Defaults to none.
+    #[serde(default)]
+    pub rollover: Option<RolloverConfig>,
 }
 
 impl Written for GrantConfig {
@@ -297,14 +350,17 @@ impl PlanConfig {
                 quota_refs(&terms.quotas).map_err(|error| error.in_member(format!("rules.{route}")))?;
             plan.rules.insert(route.clone(), PlanRule { quotas });
         }
-        plan.credits = match &self.credits {
-            None => Allowance::None,
-            Some(OneOf::Number(never)) => match *never {},
-            Some(OneOf::Text(Unlimited)) => Allowance::Unlimited,
-            Some(OneOf::Table(grant)) => {
-                Allowance::Grant(grant.grant().map_err(|error| error.in_member("credits"))?)
-            }
-        };
+        (plan.credits, plan.budget) = (allowance(self.credits.as_ref())?, budget(self.budget.as_ref())?);
+        for (name, terms) in &self.currencies {
+            let within = |error: ConfigError| error.in_member(format!("currencies.{name}"));
+            let currency = currency_of_plan(name).map_err(within)?;
+            let credits = allowance(terms.credits.as_ref()).map_err(within)?;
+            let budget = budget(terms.budget.as_ref()).map_err(within)?;
+            plan.currencies.insert(currency, CurrencyTerms { credits, budget });
+        }
+        plan.overage = self.overage.as_ref().map_or_else(Overage::default, |text| text.0);
+        plan.expired_refunds =
+            self.expired_refunds.as_ref().map_or_else(ExpiredRefunds::default, |text| text.0);
         plan.caps = ParamLimits::from(self.caps.iter().map(|(parameter, cap)| {
             let cap = match cap {
                 OneOf::Number(most) => ParamLimit::AtMost(*most),
@@ -325,41 +381,120 @@ impl PlanConfig {
     }
 }
 
-impl GrantConfig {
-    fn grant(&self) -> Result<Grant, ConfigError> {
+/// Returns the currency of a table under `currencies`.
+fn currency_of_plan(name: &str) -> Result<Currency, ConfigError> {
+    let currency: Currency = name.parse()?;
+    if currency == Currency::CREDITS {
+        let problem = "`credits` is the currency of the plan's own `credits` and `budget`";
+        return Err(ConfigError::new(name, problem, "write these members without this table"));
+    }
+    Ok(currency)
+}
+
+fn allowance(credits: Option<&CreditsConfig>) -> Result<Allowance, ConfigError> {
+    match credits {
+        None => Ok(Allowance::None),
+        Some(OneOf::Number(never)) => match *never {},
+        Some(OneOf::Text(Unlimited)) => Ok(Allowance::Unlimited),
+        Some(OneOf::Table(grant)) => {
+            grant.grant().map(Allowance::Grant).map_err(|error| error.in_member("credits"))
+        }
+    }
+}
+
+fn budget(budget: Option<&BudgetConfig>) -> Result<Option<Budget>, ConfigError> {
+    let within = |error: ConfigError| error.in_member("budget");
+    budget.map(BudgetConfig::budget).transpose().map_err(within)
+}
+
+/// An amount in each period: a grant, or a budget.
+struct Periodic<'c> {
+    /// The name of the thing in an error.
+    noun: &'static str,
+    amount: u64,
+    every: Option<&'c Text<Span>>,
+    calendar: Option<&'c Text<CalendarUnit>>,
+    zone: Option<&'c String>,
+}
+
+impl Periodic<'_> {
+    fn read(&self) -> Result<(Credits, GrantPeriod), ConfigError> {
+        let Self { noun, amount, every, calendar, zone } = self;
         let refuse = |member: &str, value: String, problem: &str| {
             let expected = "write `every`, or `calendar` with a `zone`, as in `zone = \"UTC\"`";
             Err(ConfigError::new(value, problem, expected).in_member(member))
         };
-        if self.amount > Credits::MAX.get() {
-            let problem = "the amount is larger than the maximum of a ledger";
-            let expected = format!("write {} at the most", Credits::MAX);
-            return Err(ConfigError::new(self.amount.to_string(), problem, expected).in_member("amount"));
-        }
-        let period = match (&self.every, &self.calendar) {
+        let amount = credits("amount", *amount)?;
+        let period = match (every, calendar) {
             (Some(every), Some(_)) => {
-                return refuse("every", as_written(every.0.0), "the grant has both `every` and `calendar`");
+                let problem = format!("the {noun} has both `every` and `calendar`");
+                return refuse("every", as_written(every.0.0), &problem);
             }
             (None, None) => {
-                return refuse(
-                    "",
-                    format!("{{ amount = {} }}", self.amount),
-                    "the grant has neither `every` nor `calendar`",
-                );
+                let problem = format!("the {noun} has neither `every` nor `calendar`");
+                return refuse("", format!("{{ amount = {amount} }}"), &problem);
             }
-            (Some(every), None) => match &self.zone {
-                Some(zone) => return refuse("zone", zone.clone(), "`zone` is only valid with `calendar`"),
+            (Some(every), None) => match zone {
+                Some(zone) => return refuse("zone", (*zone).clone(), "`zone` is only valid with `calendar`"),
                 None => GrantPeriod::every(every.0.0).map_err(|error| error.in_member("every"))?,
             },
             (None, Some(unit)) => {
                 // The zone has no default: a wrong guess of the zone whose midnight counts would only show on the first
                 // bill.
-                let Some(zone) = &self.zone else {
-                    return refuse("calendar", unit.0.name().to_owned(), "the grant has no `zone`");
+                let Some(zone) = zone else {
+                    let problem = format!("the {noun} has no `zone`");
+                    return refuse("calendar", unit.0.name().to_owned(), &problem);
                 };
                 GrantPeriod::calendar(unit.0, zone)?
             }
         };
-        Ok(Grant::new(Credits::new(self.amount), period))
+        Ok((amount, period))
+    }
+}
+
+/// Returns an amount, if a ledger can hold it.
+fn credits(member: &str, amount: u64) -> Result<Credits, ConfigError> {
+    if amount > Credits::MAX.get() {
+        let problem = "the amount is larger than the maximum of a ledger";
+        let expected = format!("write {} at the most", Credits::MAX);
+        return Err(ConfigError::new(amount.to_string(), problem, expected).in_member(member));
+    }
+    Ok(Credits::new(amount))
+}
+
+impl GrantConfig {
+    fn grant(&self) -> Result<Grant, ConfigError> {
+        let (every, calendar, zone) = (self.every.as_ref(), self.calendar.as_ref(), self.zone.as_ref());
+        let (amount, period) =
+            Periodic { noun: "grant", amount: self.amount, every, calendar, zone }.read()?;
+        let grant = Grant::new(amount, period);
+        let grant = match self.priority {
+            Some(priority) => grant.with_priority(priority),
+            None => grant,
+        };
+        match &self.rollover {
+            None => Ok(grant),
+            Some(rollover) => {
+                let rollover = rollover.rollover().map_err(|error| error.in_member("rollover"))?;
+                Ok(grant.with_rollover(rollover))
+            }
+        }
+    }
+}
+
+impl RolloverConfig {
+    fn rollover(self) -> Result<Rollover, ConfigError> {
+        let least = credits("least", self.least)?;
+        let most = self.most.map_or(Ok(least), |most| credits("most", most))?;
+        Rollover::new(least, most)
+    }
+}
+
+impl BudgetConfig {
+    fn budget(&self) -> Result<Budget, ConfigError> {
+        let (every, calendar, zone) = (self.every.as_ref(), self.calendar.as_ref(), self.zone.as_ref());
+        let (amount, period) =
+            Periodic { noun: "budget", amount: self.amount, every, calendar, zone }.read()?;
+        Ok(Budget::new(amount, period))
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::config::plan::{InFlightConfig, quota_refs};
-use crate::config::text::{Never, OneOf, Written};
+use crate::config::text::{Never, OneOf, Text, Written};
 use crate::config::{Config, DefaultConfig, QuotaConfig};
 use crate::error::ConfigError;
 use crate::rule::{Cost, Rule, ScopeRule, Weight};
@@ -26,6 +26,9 @@ pub struct RuleConfig {
     /// The cost of a request.
     #[serde(default)]
     pub cost: Option<CostConfig>,
+    /// The currency of the cost. Defaults to `credits`.
+    #[serde(default)]
+    pub currency: Option<Text<Currency>>,
     /// The scopes that a restricted key needs.
     #[serde(default)]
     pub scope: Option<ScopeConfig>,
@@ -65,8 +68,35 @@ pub enum Routes {
     Many(Vec<String>),
 }
 
-/// A cost: a number, or a table that names a query parameter.
-pub type CostConfig = OneOf<u64, Never, PerUnitConfig>;
+/// A cost: a number, or a table.
+pub type CostConfig = OneOf<u64, Never, CostTable>;
+
+/// A cost that is proportional to the number in a query parameter, or that is known only afterwards. Exactly one of
+/// `parameter` and `reserve` must be present.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CostTable {
+    /// The name of the query parameter.
+    #[serde(default)]
+    pub parameter: Option<String>,
+    /// The cost of one unit. Required with `parameter`.
+    #[serde(default)]
+    pub each: Option<u64>,
+    /// The lowest number. Defaults to 1. With 0, a request can cost nothing.
+    #[serde(default)]
+    pub least: Option<u64>,
+    /// The number that is used if the parameter is absent. Required with `parameter`.
+    #[serde(default)]
+    pub default: Option<u64>,
+    /// The cost that is charged before the handler, if the final cost is known only afterwards.
+    #[serde(default)]
+    pub reserve: Option<ReserveConfig>,
+    /// The highest number in the parameter, or the highest final cost.
+    pub most: u64,
+}
+
+/// A reservation: a number, or a table that names a query parameter.
+pub type ReserveConfig = OneOf<u64, Never, PerUnitConfig>;
 
 /// A cost that is proportional to the number in a query parameter.
 #[derive(Debug, Clone, Deserialize)]
@@ -129,6 +159,11 @@ pub struct ScopesConfig {
     pub all: Option<Vec<String>>,
 }
 
+impl Written for CostTable {
+    const HOW: &'static str = "a table as in `{ parameter = \"limit\", each = 1, default = 100, most = 1000 }` or \
+                               `{ reserve = 2000, most = 8000 }`";
+}
+
 impl Written for PerUnitConfig {
     const HOW: &'static str =
         "a table as in `{ parameter = \"limit\", each = 1, default = 100, most = 1000 }`";
@@ -178,23 +213,80 @@ impl ScopeConfig {
     }
 }
 
+/// Returns a cost, if a ledger can hold it.
+fn credits(member: &str, amount: u64) -> Result<Credits, ConfigError> {
+    if amount > Credits::MAX.get() {
+        let problem = "the cost is larger than the maximum of a ledger";
+        let expected = format!("write {} at the most", Credits::MAX);
+        return Err(ConfigError::new(amount.to_string(), problem, expected).in_member(member));
+    }
+    Ok(Credits::new(amount))
+}
+
 impl CostConfig {
-    fn cost(&self) -> Result<Cost, ConfigError> {
-        let credits = |member: &str, amount: u64| match amount {
-            amount if amount <= Credits::MAX.get() => Ok(Credits::new(amount)),
-            amount => {
-                let problem = "the cost is larger than the maximum of a ledger";
-                let expected = format!("write {} at the most", Credits::MAX);
-                Err(ConfigError::new(amount.to_string(), problem, expected).in_member(member))
-            }
-        };
+    /// Returns the cost, and the highest final cost if the cost is known only afterwards.
+    fn cost(&self) -> Result<(Cost, Option<Credits>), ConfigError> {
         let table = match self {
-            Self::Number(amount) => return credits("cost", *amount).map(Cost::Fixed),
+            Self::Number(amount) => return Ok((Cost::Fixed(credits("cost", *amount)?), None)),
             Self::Text(never) => match *never {},
             Self::Table(table) => table,
         };
-        let each = credits("cost.each", table.each)?;
-        let PerUnitConfig { parameter, least, default, most, .. } = table.clone();
+        match (&table.parameter, &table.reserve) {
+            (Some(_), None) => Ok((table.per_unit()?.cost("cost")?, None)),
+            (None, Some(reserve)) => {
+                Ok((table.reservation(reserve)?, Some(credits("cost.most", table.most)?)))
+            }
+            (parameter, reserve) => {
+                let parameter = parameter.as_ref().map(|parameter| format!("parameter = {parameter:?}, "));
+                let reserve = reserve.as_ref().map(|_| "reserve = …, ");
+                let written = parameter.unwrap_or_default() + reserve.unwrap_or_default();
+                let value = format!("{{ {written}most = {} }}", table.most);
+                let problem = "the cost must have exactly one of `parameter` and `reserve`";
+                let expected = "write one of them, or a number instead of the table";
+                Err(ConfigError::new(value, problem, expected).in_member("cost"))
+            }
+        }
+    }
+}
+
+impl CostTable {
+    fn per_unit(&self) -> Result<PerUnitConfig, ConfigError> {
+        let required = |member: &str, number: Option<u64>, example: &str| {
+            let problem = format!("the cost has no `{member}`");
+            let value = format!("{{ parameter = {:?} }}", self.parameter.as_deref().unwrap_or_default());
+            let missing =
+                || ConfigError::new(value, problem, format!("write for example `{member} = {example}`"));
+            number.ok_or_else(|| missing().in_member("cost"))
+        };
+        Ok(PerUnitConfig {
+            parameter: self.parameter.clone().unwrap_or_default(),
+            each: required("each", self.each, "1")?,
+            least: self.least.unwrap_or(1),
+            default: required("default", self.default, "100")?,
+            most: self.most,
+        })
+    }
+
+    fn reservation(&self, reserve: &ReserveConfig) -> Result<Cost, ConfigError> {
+        let of_parameter = [("each", self.each), ("least", self.least), ("default", self.default)];
+        if let Some((member, Some(number))) = of_parameter.iter().find(|(_, number)| number.is_some()) {
+            let problem = format!("`{member}` is only valid with `parameter`");
+            let expected = "leave it out, or write a table with `parameter` as the `reserve`";
+            let error = ConfigError::new(number.to_string(), problem, expected);
+            return Err(error.in_member(format!("cost.{member}")));
+        }
+        match reserve {
+            OneOf::Number(amount) => credits("cost.reserve", *amount).map(Cost::Fixed),
+            OneOf::Text(never) => match *never {},
+            OneOf::Table(table) => table.cost("cost.reserve"),
+        }
+    }
+}
+
+impl PerUnitConfig {
+    fn cost(&self, member: &str) -> Result<Cost, ConfigError> {
+        let each = credits(&format!("{member}.each"), self.each)?;
+        let Self { parameter, least, default, most, .. } = self.clone();
         Ok(Cost::PerUnit { parameter, each, least, default, most })
     }
 }
@@ -309,6 +401,7 @@ impl RuleConfig {
         let own = DefaultConfig {
             deny: false,
             cost: self.cost.clone(),
+            currency: self.currency.clone(),
             scope: self.scope.clone(),
             min_plan: self.min_plan.clone(),
             open_to: self.open_to.clone(),
@@ -316,7 +409,15 @@ impl RuleConfig {
             agreements: self.agreements.clone(),
             subscription: self.subscription,
         };
-        own.apply(rule)
+        own.apply(rule)?;
+        if let Some(currency) = &self.currency
+            && rule.cost.is_free()
+        {
+            let problem = "`currency` has no effect without `cost`: the rule is free";
+            let expected = "write a `cost`, or leave `currency` out";
+            return Err(ConfigError::new(currency.0.as_str(), problem, expected).in_member("currency"));
+        }
+        Ok(())
     }
 }
 
@@ -324,7 +425,10 @@ impl DefaultConfig {
     /// Sets the members that are present on a rule.
     pub(super) fn apply(&self, rule: &mut Rule) -> Result<(), ConfigError> {
         if let Some(cost) = &self.cost {
-            rule.cost = cost.cost()?;
+            (rule.cost, rule.most_cost) = cost.cost()?;
+        }
+        if let Some(currency) = &self.currency {
+            rule.currency = currency.0.clone();
         }
         if let Some(scope) = &self.scope {
             rule.scopes = scope.rule()?;

@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 34] = [
+const SHAPES: [(&str, Shape, &str); 38] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -32,6 +32,10 @@ const SHAPES: [(&str, Shape, &str); 34] = [
     ("quotas", Shape::Values, r#"{ burst = "10 per second" }"#),
     ("plans", Shape::Named, r#"{ quotas = ["60 per minute"] }"#),
     ("plans.*.rules", Shape::Named, r#"{ quotas = ["100 per day"] }"#),
+    ("plans.*.budget", Shape::Table, r#"{ amount = 1000, every = "1day" }"#),
+    ("plans.*.currencies", Shape::Named, r#"{ budget = { amount = 1000, every = "1day" } }"#),
+    ("plans.*.currencies.*.budget", Shape::Table, r#"{ amount = 1000, every = "1day" }"#),
+    ("plans.*.credits.rollover", Shape::Table, "{ most = 1000 }"),
     ("plans.*.caps", Shape::Values, "{ limit = 100 }"),
     ("plans.*.key_lifetime", Shape::Table, r#"{ default = "90days" }"#),
     ("agreements", Shape::Named, r#"{ url = "https://acme.example/terms" }"#),
@@ -187,8 +191,11 @@ mod tests {
     #[test]
     fn examples_are_valid() {
         for (path, shape, example) in SHAPES {
-            // Another member is required beside a network.
+            // Other members are required beside these.
             let required = match path {
+                "plans.*.credits.rollover" => {
+                    "plans.name.credits.amount = 1\nplans.name.credits.every = '1h'\n"
+                }
                 "anonymous.network" => "anonymous.plan = 'anonymous'\n",
                 "attempts.network" => "attempts.quota = '20 per minute'\n",
                 _ => "",

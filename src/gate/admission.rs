@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::account::AppliedQuotas;
 use crate::account::WindowStatus;
 use crate::account::{Account, Limits, ParamLimits, Plan, Quotas};
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::future::StoreFuture;
 use crate::gate::entry::{AdmittedKey, PresentedSecret};
 use crate::gate::held::{Held, RequestSlot};
-use crate::gate::{Core, WeightReport};
+use crate::gate::{Core, CostMeter, WeightReport};
 use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
@@ -63,29 +63,21 @@ impl PublicLimits {
 /// | a gRPC response that ends without a status, or is dropped before its end | settled |
 /// | any other response, whatever happens to its body: an upgrade, an empty body, a body that fails midway | settled |
 ///
+/// At a rule whose cost is known only afterwards, a charge that is settled is settled at the cost that the
+/// [`CostMeter`] has seen, and not before the end of the response's body.
+///
 /// The response's own `Content-Type` marks it as gRPC (feature `tonic`). The request's headers are not read. The
 /// statuses `UNKNOWN`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` refund the charge; any other status
-/// settles it. A charge that is settled is lowered to the response's [`FinalCost`].
+/// settles it. A charge that is settled is changed to the response's [`FinalCost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// A request that the handler answered. Its charge is settled.
     Served,
-    /// A request that the handler answered. Its charge is settled at no more than this amount.
+    /// A request that the handler answered. Its charge is settled at this amount, or at the charged amount if that is less.
+    /// At a rule with a [`most_cost`](crate::Rule::most_cost), it may be above the charged amount, up to that cost.
     ServedAt(Credits),
     /// A request that failed. Its charge is refunded.
     Failed,
-}
-
-impl Outcome {
-    /// Returns the part of a charged amount that is settled.
-    #[inline]
-    pub(super) fn cost(self, charged: Credits) -> Credits {
-        match self {
-            Self::Served => charged,
-            Self::ServedAt(cost) => cost.min(charged),
-            Self::Failed => Credits::ZERO,
-        }
-    }
 }
 
 impl Admission {
@@ -141,6 +133,35 @@ impl Admission {
         self.entry.as_ref()?.spent.reserved.clone()
     }
 
+    /// The meter of the request's cost, if its rule has a [`most_cost`](crate::Rule::most_cost). An adapter puts it into the
+    /// request's extensions, unless nothing was charged and an outer gate has put another one there.
+    pub fn cost_meter(&self) -> Option<CostMeter> {
+        self.entry.as_ref()?.spent.meter.clone()
+    }
+
+    /// Returns the outcome of a request that was served, as far as it is known with the head of the response.
+    #[inline]
+    pub(crate) fn served(&self) -> Outcome {
+        let meter = self.entry.as_ref().and_then(|entry| entry.spent.meter.as_ref());
+        let cost = meter.filter(|meter| meter.is_committed()).and_then(CostMeter::cost);
+        cost.map_or(Outcome::Served, Outcome::ServedAt)
+    }
+
+    /// Leaves the end of the charge to the request's meter. Returns the meter, which the caller keeps until the end of the
+    /// response. Returns `None` if the cost is known: the caller then closes the charge.
+    #[inline]
+    pub(crate) fn leave_to_meter(&mut self, outcome: Outcome) -> Option<CostMeter> {
+        let entry = self.entry.as_mut()?;
+        if outcome != Outcome::Served || !entry.owes() {
+            return None;
+        }
+        let meter = entry.spent.meter.take()?;
+        let mut entry = self.entry.take()?;
+        entry.event.mark_sent();
+        meter.keep(entry);
+        Some(meter)
+    }
+
     pub(crate) fn principal(&self) -> Option<Principal> {
         let entry = self.entry.as_ref()?;
         let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
@@ -154,6 +175,7 @@ impl Admission {
             quotas,
             balance,
             window_status,
+            currency: entry.currency(),
             charged,
             drawn,
             gate,
@@ -264,6 +286,8 @@ pub struct Principal {
     quotas: AppliedQuotas,
     balance: Option<Credits>,
     window_status: Option<WindowStatus>,
+    /// The currency of the cost.
+    currency: Currency,
     /// The amount charged for this request, by this gate or by an outer one.
     charged: Option<Credits>,
     /// True if this gate or an outer one drew from the windows of the key.
@@ -303,7 +327,9 @@ impl Principal {
         if !outer.admitted().is_for(&self.record) {
             return;
         }
-        self.charged = self.charged.or(outer.charged);
+        if self.charged.is_none() && outer.charged.is_some() {
+            (self.charged, self.currency) = (outer.charged, outer.currency.clone());
+        }
         self.drawn |= outer.drawn;
         self.gate = self.gate.or(outer.gate);
         self.holds |= outer.holds;
@@ -371,9 +397,15 @@ impl Principal {
         self.quotas.quotas()
     }
 
-    /// The amount charged for this request, which a [`FinalCost`] may lower. Zero if nothing was charged.
+    /// The amount charged for this request, which a [`FinalCost`] or a [`CostMeter`](crate::gate::CostMeter) may change. Zero if
+    /// nothing was charged.
     pub fn cost(&self) -> Credits {
         self.charged.unwrap_or_default()
+    }
+
+    /// The currency of the [`cost`](Self::cost) and of the [`balance`](Self::balance).
+    pub fn currency(&self) -> &Currency {
+        &self.currency
     }
 
     /// The account's balance after this request's charge. `None` if nothing was charged.
@@ -415,8 +447,9 @@ impl fmt::Debug for Principal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseBytes(pub u64);
 
-/// The final cost of a request that costs less than its charge. A handler puts it into its response's extensions, and
-/// the difference is refunded.
+/// The final cost of a request, if it is known with the head of the response. A handler puts it into its response's
+/// extensions, and the difference to the charge is refunded. A cost above the charge counts as the charge, unless the rule
+/// has a [`most_cost`](crate::Rule::most_cost): then the difference is charged, up to that cost.
 ///
 /// # Example
 ///

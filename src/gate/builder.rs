@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::account::{InFlightLimit, NetworkCut, Plan, QuotaPolicy};
 use crate::alert::{AlertRule, AlertSettings, AlertSink, AlertStore, BackEnds};
-use crate::amount::ChargeIds;
+use crate::amount::{ChargeIds, Currency};
 use crate::audit::{AuditSink, TracingAudit};
 use crate::clock::{Clock, SystemClock};
 use crate::credit::CreditLedger;
@@ -73,6 +73,7 @@ pub struct GateBuilder {
     pub(super) otherwise: Rule,
     pub(super) denies_unmatched: bool,
     pub(super) plans: Vec<Plan>,
+    pub(super) currencies: Vec<Currency>,
     pub(super) refuse_conflicts: bool,
     pub(super) hashers: Vec<KeyHasher>,
     pub(super) quotas: HashMap<String, QuotaPolicy>,
@@ -122,6 +123,7 @@ impl GateBuilder {
             otherwise: Rule::otherwise(),
             denies_unmatched: false,
             plans: Vec::new(),
+            currencies: Vec::new(),
             refuse_conflicts: false,
             hashers: vec![KeyHasher::sha256()],
             quotas: HashMap::new(),
@@ -318,6 +320,13 @@ impl GateBuilder {
     /// Adds a plan.
     pub fn plan(mut self, plan: Plan) -> Self {
         self.plans.push(plan);
+        self
+    }
+
+    /// Declares a currency that rules may cost although no plan has a grant or a budget in it. Accounts then have only
+    /// the credits that are added by hand. [`Currency::CREDITS`] need not be declared.
+    pub fn currency(mut self, currency: Currency) -> Self {
+        self.currencies.push(currency);
         self
     }
 

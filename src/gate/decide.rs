@@ -18,7 +18,7 @@ use crate::account::{
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
-use crate::credit::{Charge, Charged};
+use crate::credit::{BudgetDraw, Charge, Charged};
 use crate::denial::{Cause, Problem, ancestry};
 use crate::denial::{Denial, DenialKind};
 use crate::error::StoreError;
@@ -33,7 +33,7 @@ use crate::gate::held::{Held, SlotHolder};
 use crate::gate::metrics::{BackEndMetrics, Operation};
 use crate::gate::revocation;
 use crate::gate::weight_report::Drawn;
-use crate::gate::{Check, Core, WeightReport};
+use crate::gate::{Check, Core, CostMeter, WeightReport};
 use crate::key::{KeyHash, KeyRecord};
 use crate::limit::{Acquired, Draw, LimitDecision, WindowStatus};
 use crate::meter::{Meter, Metered};
@@ -415,7 +415,6 @@ impl Decision {
     /// The checks without side effects are made first, together. If all of them pass, their order does not matter, and
     /// only the rate limits and the credits remain. If one fails, all checks are made in the configured order, because
     /// an earlier check determines the denial and may draw or charge.
-    #[expect(clippy::too_many_lines, reason = "the checks are made from top to bottom")]
     #[inline]
     fn check(
         &mut self,
@@ -471,9 +470,9 @@ impl Decision {
                     if let Some((meter, cost)) =
                         metered(core, next, quotas, || price(route.compiled, terms, view))
                     {
-                        let id = reserve(spent, core, cost);
+                        let id = reserve(spent, core, route, cost);
                         let both = || {
-                            let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
+                            let charge = charge_of(id, record, terms, route, cost, now);
                             let draw = draw_of(record, quotas, now, address).weighing(weight);
                             meter.draw_and_charge(&draw.telling_every_window(core.every_window), &charge)
                         };
@@ -481,7 +480,7 @@ impl Decision {
                             Metered::Drawn { window_status, charged } => {
                                 reserved(spent, found, route, (weight, address, now), &window_status);
                                 within(spent, core, window_status);
-                                posted(spent, core, cost, &charged)?;
+                                posted(spent, core, route, (cost, now), &charged)?;
                             }
                             Metered::Exceeded { retry_after, window_status } => {
                                 spent.forget_charge(core);
@@ -513,13 +512,10 @@ impl Decision {
                 Check::Credits => {
                     let cost = price(route.compiled, terms, view)?;
                     if !cost.is_zero() {
-                        let id = reserve(spent, core, cost);
-                        let charge = || {
-                            let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
-                            core.ledger.charge(&charge)
-                        };
+                        let id = reserve(spent, core, route, cost);
+                        let charge = || core.ledger.charge(&charge_of(id, record, terms, route, cost, now));
                         let charged = ready!(answer(&CHARGE, waiting, core, cx, charge))?;
-                        posted(spent, core, cost, &charged)?;
+                        posted(spent, core, route, (cost, now), &charged)?;
                     }
                 }
                 looking => context.make(terms, looking)?,
@@ -549,6 +545,10 @@ impl Decision {
             && found.record.covers_all_of(route.compiled.rule.pattern())
         {
             resolved.passed_rules.add(core.plans.version(), route.rule);
+        }
+        if let Some(most) = route.compiled.rule.most_cost {
+            let reserve = entry.spent.open.as_ref().map(|open| open.taken).unwrap_or_default();
+            entry.spent.meter = Some(CostMeter::new(reserve, most));
         }
         if !self.event.is_empty() {
             entry.event = self.event.admitted(core, route.rule, view);
@@ -886,7 +886,7 @@ fn exceeded(
 #[inline]
 fn price(compiled: &CompiledRule, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
     match compiled.rule.cost.of(view.query()) {
-        Ok(_) if terms.plan.credits == Allowance::Unlimited => Ok(Credits::ZERO),
+        Ok(_) if *terms.plan.credits_in(&compiled.rule.currency) == Allowance::Unlimited => Ok(Credits::ZERO),
         Ok(cost) => Ok(cost),
         Err(CostError::Asked(problem)) => {
             let parameter = compiled.unit.clone().unwrap_or_default();
@@ -914,18 +914,43 @@ fn metered<'c>(
 /// Records an open charge and returns its id. The charge is recorded before the ledger is called, so that it is
 /// refunded if the wait is interrupted.
 #[inline]
-fn reserve(spent: &mut RequestCharges, core: &Core, cost: Credits) -> ChargeId {
+fn reserve(spent: &mut RequestCharges, core: &Core, route: &Route<'_>, cost: Credits) -> ChargeId {
     let make = || {
         if let Some(metrics) = &core.metrics {
             metrics.open_charges.raise(true);
         }
-        OpenCharge { id: core.charge_ids.next(), amount: cost, taken: cost, served: false }
+        let rule = u32::try_from(route.rule).unwrap_or(u32::MAX);
+        OpenCharge { id: core.charge_ids.next(), amount: cost, taken: cost, rule, served: false }
     };
     spent.open.get_or_insert_with(make).id
 }
 
+/// Returns the charge of a request.
 #[inline]
-fn posted(spent: &mut RequestCharges, core: &Core, cost: Credits, charged: &Charged) -> Result<(), Denial> {
+fn charge_of<'c>(
+    id: ChargeId,
+    record: &'c KeyRecord,
+    terms: &'c Terms,
+    route: &'c Route<'_>,
+    cost: Credits,
+    now: Now,
+) -> Charge<'c> {
+    let currency = &route.compiled.rule.currency;
+    let mut charge = Charge::new(id, &record.account, cost, terms.plan.credits_in(currency), now);
+    charge.currency = currency;
+    charge.budget = terms.budget_in(currency).map(|budget| BudgetDraw { key: record.id, budget });
+    charge
+}
+
+#[inline]
+fn posted(
+    spent: &mut RequestCharges,
+    core: &Core,
+    route: &Route<'_>,
+    (cost, now): (Credits, Now),
+    charged: &Charged,
+) -> Result<(), Denial> {
+    let currency = || route.compiled.rule.currency.clone();
     match *charged {
         Charged::Posted { balance } => {
             spent.balance = balance;
@@ -938,12 +963,15 @@ fn posted(spent: &mut RequestCharges, core: &Core, cost: Credits, charged: &Char
         Charged::Insufficient { balance } => {
             // Nothing was posted, so there is no charge to settle or refund.
             spent.forget_charge(core);
-            Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
+            let cause = Cause::Balance { balance, cost, currency: currency() };
+            Err(Denial::because(DenialKind::CreditsExhausted, cause))
         }
-        // A gate sets no budgets: a ledger may have budgets of its own.
-        Charged::OverBudget { left: balance, .. } => {
+        Charged::OverBudget { left, resets } => {
             spent.forget_charge(core);
-            Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
+            let wait = resets.as_millis().saturating_sub(now.wall().as_millis());
+            let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
+            let cause = Cause::Budget { left, cost, currency: currency(), resets, wait };
+            Err(Denial::because(DenialKind::BudgetExceeded, cause))
         }
     }
 }

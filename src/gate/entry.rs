@@ -9,16 +9,17 @@ use crate::account::Quotas;
 use crate::account::ResolvedTerms;
 use crate::account::WindowStatus;
 use crate::account::{Terms, TermsPlace};
-use crate::amount::{ChargeId, Credits};
+use crate::amount::{ChargeId, Credits, Currency};
 use crate::credit::{Refund, Settlement};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::detach::{detach, surviving};
 use crate::gate::event::{OpenEvent, Report};
-use crate::gate::{Core, Outcome, WeightReport};
+use crate::gate::{Core, CostMeter, Outcome, WeightReport};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
 use crate::respond::{ReportedLimits, RequestCredits};
+use crate::rule::Rule;
 use crate::trace;
 
 /// The result of a key's look-up, and the request's open charge. The charge is settled or refunded exactly once,
@@ -62,6 +63,8 @@ pub(super) struct RequestCharges {
     pub(super) window_status: Option<WindowStatus>,
     /// The units that were drawn for a request whose handler reports its weight.
     pub(super) reserved: Option<WeightReport>,
+    /// The meter of a request whose cost is known only afterwards.
+    pub(super) meter: Option<CostMeter>,
 }
 
 impl RequestCharges {
@@ -76,12 +79,14 @@ impl RequestCharges {
 }
 
 /// An open charge.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OpenCharge {
     pub(super) id: ChargeId,
     pub(super) amount: Credits,
     /// The credits that the ledger took: the amount, or nothing from an account without limit.
     pub(super) taken: Credits,
+    /// The index of the rule, which determines the currency and the highest final cost.
+    pub(super) rule: u32,
     /// True if the charge is settled when the client leaves now.
     pub(super) served: bool,
 }
@@ -110,6 +115,16 @@ impl FoundKey {
         Some(ExceededQuotas::OfKey(quotas))
     }
 
+    /// Returns the refund of a charge.
+    fn refund(&self, open: &OpenCharge) -> Refund<'_> {
+        let mut refund = Refund::new(&self.record.account, open.id, &*self.core.clock);
+        refund.currency = &self.core.rules.at(open.rule as usize).rule.currency;
+        if let Some(terms) = self.terms() {
+            refund.expired_refunds = terms.plan.expired_refunds;
+        }
+        refund
+    }
+
     pub(super) fn share_terms(&self) -> Option<Arc<Terms>> {
         self.terms().cloned()
     }
@@ -136,6 +151,11 @@ impl AdmittedKey {
         Some((self.found.quotas()?, self.spent.window_status.as_ref()?))
     }
 
+    /// Returns the currency of the open charge.
+    pub(super) fn currency(&self) -> Currency {
+        self.spent.open.as_ref().map(|open| self.rule_of(open).currency.clone()).unwrap_or_default()
+    }
+
     /// Returns true if a charge is open.
     pub(super) fn owes(&self) -> bool {
         self.spent.open.is_some()
@@ -146,20 +166,47 @@ impl AdmittedKey {
     pub(super) fn credits_after(&self, outcome: Outcome) -> Option<RequestCredits> {
         self.core().credit_headers.as_ref()?;
         let open = self.spent.open.as_ref()?;
-        let cost = outcome.cost(open.taken);
+        let cost = self.paid(open, outcome);
         let back = open.taken.checked_sub(cost).unwrap_or_default();
-        Some(RequestCredits {
-            cost,
-            balance: self.spent.balance.map(|balance| balance.checked_add(back).unwrap_or(balance)),
-        })
+        let more = cost.checked_sub(open.taken).unwrap_or_default();
+        let after = |balance: Credits| {
+            balance.checked_add(back).unwrap_or(balance).checked_sub(more).unwrap_or_default()
+        };
+        Some(RequestCredits { cost, balance: self.spent.balance.map(after) })
+    }
+
+    /// Returns the rule of a charge.
+    #[inline]
+    fn rule_of(&self, open: &OpenCharge) -> &Rule {
+        &self.found.core.rules.at(open.rule as usize).rule
+    }
+
+    /// Returns the final cost of a charge after this outcome.
+    #[inline]
+    fn cost(&self, open: &OpenCharge, outcome: Outcome) -> Credits {
+        match outcome {
+            Outcome::Served => open.amount,
+            Outcome::ServedAt(cost) => cost.min(self.rule_of(open).most_cost.unwrap_or(open.amount)),
+            Outcome::Failed => Credits::ZERO,
+        }
+    }
+
+    /// Returns the final cost of a charge after this outcome. It is zero for an account without limit.
+    #[inline]
+    fn paid(&self, open: &OpenCharge, outcome: Outcome) -> Credits {
+        if open.taken.is_zero() { Credits::ZERO } else { self.cost(open, outcome) }
     }
 
     /// Ends the open charge, if there is one. Returns `None` if there is nothing to wait for.
     #[inline]
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         let open = self.spent.open.take()?;
+        // What the meter has seen is the cost, unless the outcome has a cost.
+        let seen =
+            self.spent.meter.take().filter(|_| outcome == Outcome::Served).and_then(|meter| meter.cost());
+        let outcome = seen.map_or(outcome, Outcome::ServedAt);
         let mut ending = self.end(&open, outcome);
-        self.event.set_amounts(open.taken, outcome.cost(open.taken));
+        self.event.set_amounts(open.taken, self.paid(&open, outcome));
         if ending.answer_mut().is_some() {
             None
         } else {
@@ -176,10 +223,20 @@ impl AdmittedKey {
         let ledger = &core.ledger;
         let ending = guard("a ledger", || match outcome {
             Outcome::Served | Outcome::ServedAt(_) => {
-                let cost = outcome.cost(open.amount);
-                ledger.settle(&Settlement::new(account, open.id, cost, &*core.clock))
+                let cost = self.cost(open, outcome);
+                let mut settlement = Settlement::new(account, open.id, cost, &*core.clock);
+                settlement.currency = &self.rule_of(open).currency;
+                // The plan matters only to a difference.
+                if cost != open.amount
+                    && let Some(terms) = self.found.terms()
+                {
+                    settlement.allowance = terms.plan.credits_in(settlement.currency);
+                    settlement.overage = terms.plan.overage;
+                    settlement.expired_refunds = terms.plan.expired_refunds;
+                }
+                ledger.settle(&settlement)
             }
-            Outcome::Failed => ledger.refund(&Refund::new(account, open.id, &*core.clock)),
+            Outcome::Failed => ledger.refund(&self.found.refund(open)),
         });
         ending.unwrap_or_else(|Panicked| StoreFuture::failed(StoreError::panicked()))
     }
@@ -188,7 +245,8 @@ impl AdmittedKey {
     /// after a settlement changes nothing.
     #[cold]
     fn or_refund(&mut self, ending: StoreFuture<()>, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
-        let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), open.id);
+        let (found, open) = (self.found.clone(), open.clone());
+        let core = Arc::clone(&found.core);
         let mut report = self.report();
         let ending = match outcome {
             Outcome::Served | Outcome::ServedAt(_) => core.measured(|metrics| &metrics.settle, ending),
@@ -204,8 +262,7 @@ impl AdmittedKey {
                 return ended;
             }
             if outcome != Outcome::Failed
-                && let Ok(refund) =
-                    guard("a ledger", || core.ledger.refund(&Refund::new(&record.account, id, &*core.clock)))
+                && let Ok(refund) = guard("a ledger", || core.ledger.refund(&found.refund(&open)))
                 && let Err(error) = core.measured(|metrics| &metrics.refund, refund).await
             {
                 trace::unsettled(&error);
@@ -230,8 +287,19 @@ impl AdmittedKey {
     #[cold]
     fn abandon(&mut self, open: &OpenCharge) {
         let served = open.served && !std::thread::panicking();
+        if let Some(meter) = self.spent.meter.take().filter(|_| served) {
+            let (balance, window_status) = (self.spent.balance, self.spent.window_status.take());
+            let spent = RequestCharges {
+                open: Some(open.clone()),
+                balance,
+                window_status,
+                ..RequestCharges::default()
+            };
+            let (found, event) = (self.found.clone(), std::mem::take(&mut self.event));
+            return meter.keep(Self { found, spent, source: self.source, event });
+        }
         let outcome = if served { Outcome::Served } else { Outcome::Failed };
-        self.event.set_amounts(open.taken, outcome.cost(open.taken));
+        self.event.set_amounts(open.taken, self.paid(open, outcome));
         let mut ending = self.end(open, outcome);
         if ending.answer_mut().is_none() {
             detach(self.or_refund(ending, open, outcome));

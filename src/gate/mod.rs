@@ -44,7 +44,8 @@
 //!   [`Outcome`] requires.
 //! - [`RequestSlot`]: the slots of an upgraded request among the requests in flight.
 //! - [`Principal`]: the caller, for the handler.
-//! - [`FinalCost`]: the cost that a handler reports, if it is less than the charge.
+//! - [`FinalCost`]: the cost that a handler reports with its response.
+//! - [`CostMeter`]: the cost of a request that is known only at the end of its response.
 //! - [`ResponseBytes`]: the length of a response, which a handler reports for events and usage.
 //! - [`Check`]: the checks, whose order can be configured.
 //! - [`AttemptLimit`]: the number of requests without a valid key that a network may send.
@@ -56,6 +57,7 @@ mod attempts;
 mod builder;
 mod checks;
 mod client;
+mod cost_meter;
 mod decide;
 mod detach;
 mod entry;
@@ -84,6 +86,7 @@ pub use admission::{Admission, FinalCost, Outcome, Principal, ResponseBytes};
 pub use attempts::AttemptLimit;
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
+pub use cost_meter::CostMeter;
 pub(crate) use decide::Decision;
 pub(crate) use held::Held;
 pub use held::RequestSlot;

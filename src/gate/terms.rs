@@ -141,7 +141,7 @@ impl Plans {
         let (_, plan) = self.of_plan(&account.plan)?;
         let quotas = record.quotas.as_ref().or(account.quotas.as_ref());
         let caps = record.caps.as_ref().or(account.caps.as_ref());
-        if quotas.is_none() && caps.is_none() && record.in_flight.is_none() {
+        if quotas.is_none() && caps.is_none() && record.in_flight.is_none() && record.budgets.is_none() {
             return Ok(Arc::clone(plan));
         }
         let quotas = self.resolve(quotas.unwrap_or(&plan.plan.quotas))?;
@@ -149,7 +149,7 @@ impl Plans {
         // The managers of keys reject zero.
         let in_flight = record.in_flight.and_then(|most| InFlightLimit::new(most).ok());
         let in_flight = self.in_flight_beside(in_flight.or_else(|| plan.plan.in_flight.clone()));
-        Ok(Arc::new(plan.with_own(Limits { quotas, in_flight }, caps)))
+        Ok(Arc::new(plan.with_own(Limits { quotas, in_flight }, caps, record.budgets.clone())))
     }
 
     /// Stores the terms of a record on the record, and returns their place. If they cannot be stored there, they are for this

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use ipnet::IpNet;
 
-use crate::account::{Account, FirstGate, ParamLimits, QuotaRef};
+use crate::account::{Account, FirstGate, KeyBudget, ParamLimits, QuotaRef};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
 use crate::intern::Interner;
@@ -222,6 +222,8 @@ pub struct KeyDetails {
     pub quotas: Option<Vec<QuotaRef>>,
     /// The maximum number of the key's requests in flight, which replaces the plan's limit.
     pub in_flight: Option<u32>,
+    /// The budgets that replace those of the plan; an empty list is no budget.
+    pub budgets: Option<Vec<KeyBudget>>,
     /// The limits on parameters that replace those of the account and the plan.
     pub caps: Option<ParamLimits>,
     /// The secret that the key had before its last rotation.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::account::{Allowance, ParamLimit, Plan};
 use crate::account::{Breach, BreachKind};
 use crate::amount::Credits;
+use crate::clock::Timestamp;
 use crate::denial::Cause;
 use crate::denial::{Denial, DenialKind};
 use crate::gate::Core;
@@ -94,14 +95,23 @@ fn of_rule(core: &Core, compiled: &Arc<CompiledRule>) -> Vec<Denial> {
     if matches!(rule.scopes, ScopeRule::AnyOf(_) | ScopeRule::AllOf(_)) {
         denials.push(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(compiled))));
     }
-    let limited = |plan: &Plan| plan.credits != Allowance::Unlimited;
+    let limited = |plan: &Plan| *plan.credits_in(&rule.currency) != Allowance::Unlimited;
     if !rule.cost.is_free() && core.plan_data.values().any(limited) {
         let cost = match &rule.cost {
             Cost::Fixed(cost) => *cost,
             Cost::PerUnit { each, default, .. } => each.checked_mul(*default).unwrap_or(*each),
         };
-        let cause = Cause::Balance { balance: Credits::ZERO, cost };
+        let currency = rule.currency.clone();
+        let cause = Cause::Balance { balance: Credits::ZERO, cost, currency: currency.clone() };
         denials.push(Denial::because(DenialKind::CreditsExhausted, cause));
+        let has_budget = |plan: &Plan| plan.budget_in(&rule.currency).is_some();
+        if core.plan_data.values().any(has_budget) {
+            let wait = Duration::from_hours(1);
+            let resets =
+                Timestamp::from_millis(core.clock.now().wall().as_millis().saturating_add(3_600_000));
+            let cause = Cause::Budget { left: Credits::ZERO, cost, currency, resets, wait };
+            denials.push(Denial::because(DenialKind::BudgetExceeded, cause));
+        }
     }
     denials.extend(too_heavy(core, compiled));
     denials

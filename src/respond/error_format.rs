@@ -29,7 +29,8 @@ use crate::respond::unique;
 /// - `{retry_after}`, `{policy}` and `{violated_policies}` are values of a rate limit.
 /// - `{weight}`, `{policy}` and `{capacity}` are values of a request that takes more units than a quota can hold.
 /// - `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}`
-///   and `{cost}` are values of the denials that they describe.
+///   and `{cost}` are values of the denials that they describe. `{currency}` is that of the cost.
+/// - `{left}` and `{resets}` are values of a budget.
 /// - `{max_in_flight}` is the limit on requests in flight.
 /// - `{member}`, `{problem}` and `{max_keys}` are values of key management.
 ///

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::account::{BreachKind, QuotaPolicy};
+use crate::amount::Currency;
 use crate::denial::Cause;
 use crate::denial::{Denial, DenialKind};
 use crate::name::Agreement;
@@ -194,7 +195,15 @@ impl ErrorTemplates {
             (Variable::MaxKeys, Cause::MaxKeys(most)) => buffer.push_shown(most),
             (Variable::MaxInFlight, Cause::InFlight(limit)) => buffer.push_shown(limit.most()),
             (Variable::Balance, Cause::Balance { balance, .. }) => buffer.push_shown(balance),
-            (Variable::Cost, Cause::Balance { cost, .. }) => buffer.push_shown(cost),
+            (Variable::Cost, Cause::Balance { cost, .. } | Cause::Budget { cost, .. }) => {
+                buffer.push_shown(cost);
+            }
+            (Variable::Currency, Cause::Balance { currency, .. } | Cause::Budget { currency, .. }) => {
+                buffer.push(currency.as_str());
+            }
+            (Variable::Currency, _) => buffer.push(Currency::CREDITS.as_str()),
+            (Variable::Left, Cause::Budget { left, .. }) => buffer.push_shown(left),
+            (Variable::Resets, Cause::Budget { resets, .. }) => buffer.push_shown(resets),
             // A denial that was constructed by hand may lack values of its kind. A missing number is zero, and a
             // missing text is empty.
             _ if variable.is_number() => buffer.push("0"),

@@ -165,7 +165,14 @@ fn default_code(kind: DenialKind) -> String {
 /// Returns true if denials of the kind state when to retry.
 pub(super) fn waits(kind: DenialKind) -> bool {
     use DenialKind as Kind;
-    matches!(kind, Kind::RateLimited | Kind::InFlightLimited | Kind::TooManyAttempts | Kind::Unavailable)
+    matches!(
+        kind,
+        Kind::BudgetExceeded
+            | Kind::RateLimited
+            | Kind::InFlightLimited
+            | Kind::TooManyAttempts
+            | Kind::Unavailable
+    )
 }
 
 /// Returns the phrase of a status according to RFC 9110.
@@ -200,8 +207,12 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         }
         DenialKind::ScopeRequired => ("Permission Required", "The API key lacks the scope {required_scope}."),
         DenialKind::CreditsExhausted => {
-            ("Credits Exhausted", "The request costs {cost} credits, and the balance is {balance}.")
+            ("Credits Exhausted", "The request costs {cost} {currency}, and the balance is {balance}.")
         }
+        DenialKind::BudgetExceeded => (
+            "Budget Exceeded",
+            "The request costs {cost} {currency}, and the budget of the API key has {left} left until {resets}.",
+        ),
         DenialKind::FeatureRequired => ("Plan Required", "The plan does not include this feature."),
         DenialKind::TooWide => {
             ("Forbidden", "A key cannot issue or change a key with wider access than its own: `{member}`.")

@@ -24,6 +24,9 @@ pub(super) enum Variable {
     Cap,
     Balance,
     Cost,
+    Currency,
+    Left,
+    Resets,
     Member,
     Problem,
     MaxKeys,
@@ -32,7 +35,7 @@ pub(super) enum Variable {
 }
 
 /// The variables and the names of their placeholders.
-const VARIABLES: [(&str, Variable); 20] = [
+const VARIABLES: [(&str, Variable); 23] = [
     ("request_id", Variable::RequestId),
     ("timestamp", Variable::Timestamp),
     ("instance", Variable::Instance),
@@ -48,6 +51,9 @@ const VARIABLES: [(&str, Variable); 20] = [
     ("cap", Variable::Cap),
     ("balance", Variable::Balance),
     ("cost", Variable::Cost),
+    ("currency", Variable::Currency),
+    ("left", Variable::Left),
+    ("resets", Variable::Resets),
     ("member", Variable::Member),
     ("problem", Variable::Problem),
     ("max_keys", Variable::MaxKeys),
@@ -90,7 +96,9 @@ impl Variable {
             Self::Problem => kind == Kind::InvalidMember,
             Self::MaxKeys => kind == Kind::KeyLimitReached,
             Self::MaxInFlight => kind == Kind::InFlightLimited,
-            Self::Balance | Self::Cost => kind == Kind::CreditsExhausted,
+            Self::Balance => kind == Kind::CreditsExhausted,
+            Self::Cost | Self::Currency => matches!(kind, Kind::CreditsExhausted | Kind::BudgetExceeded),
+            Self::Left | Self::Resets => kind == Kind::BudgetExceeded,
         }
     }
 
@@ -109,6 +117,7 @@ impl Variable {
                 | Self::Cap
                 | Self::Balance
                 | Self::Cost
+                | Self::Left
                 | Self::MaxKeys
                 | Self::MaxInFlight
         )

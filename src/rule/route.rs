@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 
 use crate::account::{BreachKind, InFlightLimit, Plan, PlanRule, QuotaRef};
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::error::ConfigError;
 use crate::error::shortened;
 use crate::name::{Agreement, PlanName, Scope};
@@ -176,8 +176,15 @@ pub struct Rule {
     /// True if a request without a key is served under the plan that
     /// [`GateBuilder::anonymous`](crate::GateBuilder::anonymous) names. A request with an invalid key is denied.
     pub anonymous: bool,
-    /// The cost of a request.
+    /// The cost of a request. If the cost is known only afterwards, it is the reservation: see
+    /// [`most_cost`](Self::most_cost).
     pub cost: Cost,
+    /// The highest final cost of a request, if the cost is known only afterwards. The gate then charges
+    /// [`cost`](Self::cost) as a reservation, and the handler or the stream of its response reports the final cost by a
+    /// [`CostMeter`](crate::gate::CostMeter). `None` if the cost is known before.
+    pub most_cost: Option<Credits>,
+    /// The currency of the cost. Defaults to [`Currency::CREDITS`].
+    pub currency: Currency,
     /// The scopes that the rule requires of a restricted key.
     pub scopes: ScopeRule,
     /// The lowest plan, by rank, that the rule admits.
@@ -302,6 +309,8 @@ impl Rule {
             public: false,
             anonymous: false,
             cost: Cost::Fixed(Credits::ZERO),
+            most_cost: None,
+            currency: Currency::CREDITS,
             scopes: ScopeRule::Unnamed,
             min_plan: None,
             open_to: Vec::new(),

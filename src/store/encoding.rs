@@ -51,6 +51,9 @@ struct KeyText {
     /// Absent in records without a limit on requests in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     in_flight: Option<NonZeroU32>,
+    /// Absent in records without budgets of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    budgets: Option<Vec<String>>,
     caps: Option<Vec<(String, Option<u64>)>>,
     metadata: BTreeMap<String, String>,
 }
@@ -137,6 +140,7 @@ pub(crate) fn encode_key(record: &KeyRecord) -> String {
         allowlist: record.allowlist.as_ref().map(|list| texts(&mut list.iter().map(ToString::to_string))),
         quotas: record.quotas.as_deref().map(quota_texts),
         in_flight: record.in_flight.and_then(NonZeroU32::new),
+        budgets: record.budgets.as_ref().map(|list| texts(&mut list.iter().map(ToString::to_string))),
         caps: record.caps.as_ref().map(cap_texts),
         metadata: record.metadata.clone(),
     })
@@ -202,6 +206,8 @@ fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
     record.allowlist = key.allowlist.map(|list| list.iter().map(|net| net.parse()).collect()).transpose()?;
     record.quotas = key.quotas.map(quotas_of).transpose()?;
     record.in_flight = key.in_flight.map(NonZeroU32::get);
+    record.budgets =
+        key.budgets.map(|list| list.iter().map(|budget| budget.parse()).collect()).transpose()?;
     record.caps = key.caps.map(caps_of);
     record.metadata = key.metadata;
     Ok(record)

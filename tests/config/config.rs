@@ -2,6 +2,7 @@
 #![cfg(all(feature = "config", feature = "memory", feature = "tracing"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod credits;
 #[allow(dead_code, reason = "shared with another test")]
 mod fixture;
 mod limits;

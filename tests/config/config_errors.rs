@@ -31,6 +31,7 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/anonymous.txt"),
     include_str!("config_errors/attempts.txt"),
     include_str!("config_errors/limits.txt"),
+    include_str!("config_errors/credits.txt"),
     include_str!("config_errors/back_ends.txt"),
 ];
 

@@ -8,5 +8,3 @@ mod providers_store;
 mod readme;
 #[path = "../services/mod.rs"]
 mod services;
-#[cfg(feature = "watch")]
-mod watch;

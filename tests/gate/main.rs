@@ -11,6 +11,7 @@ mod in_flight;
 mod insecure;
 mod key_generation;
 mod keys;
+mod late_costs;
 mod limit_edges;
 #[path = "../support/log.rs"]
 mod log;

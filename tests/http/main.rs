@@ -13,6 +13,7 @@ mod events;
 mod fixture;
 mod grpc;
 mod in_flight;
+mod late_costs;
 #[path = "../support/log.rs"]
 mod log;
 mod odd_paths;

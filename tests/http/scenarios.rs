@@ -204,6 +204,7 @@ fn every_kind_of_refusal_is_in_the_table() {
         DenialKind::Unauthorized,
         DenialKind::Forbidden,
         DenialKind::InsecureChannel,
+        DenialKind::BudgetExceeded,
         DenialKind::InFlightLimited,
         DenialKind::TooManyAttempts,
         DenialKind::BadRequest,

@@ -135,12 +135,13 @@ fn refuse(
 }
 
 /// Adds the gate's headers to the response, and closes the charge. An error counts as the response with its status. The slots
-/// of the request are held until the end of the body.
+/// of the request, and a charge whose cost is not known yet, are held until the end of the body. The charge of an error is
+/// settled at once.
 fn finish<B>(
     serving: &mut Serving,
     mut result: Result<ServiceResponse<B>, actix_web::Error>,
 ) -> (Option<StoreFuture<()>>, Answer<B>) {
-    let mut held = serving.take_held();
+    let (mut held, mut meter) = (serving.take_held(), None);
     let closing = match &mut result {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -151,7 +152,8 @@ fn finish<B>(
                 // actix-web sends no trailers, so a status that is not in the head never comes.
                 let outcome = call::grpc_outcome(response.headers(), outcome).unwrap_or(outcome);
                 serving.tell_credits(outcome, response.headers_mut());
-                serving.close(outcome)
+                meter = serving.leave_to_meter(outcome);
+                if meter.is_some() { None } else { serving.close(outcome) }
             })
         }
         Err(error) => {
@@ -164,7 +166,7 @@ fn finish<B>(
             closing
         }
     };
-    let gated = |response: ServiceResponse<B>| response.map_body(|_, body| GatedBody::new(body, held));
+    let gated = |response: ServiceResponse<B>| response.map_body(|_, body| GatedBody::new(body, held, meter));
     (closing, result.map(|response| gated(response).map_into_left_body()))
 }
 
@@ -182,7 +184,7 @@ fn answer_later(
         headers::answer(response.headers_mut(), &admission, &mut request_id.clone());
         headers::tell_credits(response.headers_mut(), &admission, credits);
         // The body of an error's response may be a stream.
-        response.map_body(|_, body| GatedBody::new(body, held.take()).boxed())
+        response.map_body(|_, body| GatedBody::new(body, held.take(), None).boxed())
     });
 }
 

@@ -10,8 +10,7 @@ use crate::adapter::actix::convert;
 use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::actix::view::RequestWithGate;
 use crate::adapter::headers::without_parameter;
-use crate::gate::Admission;
-use crate::gate::Principal;
+use crate::gate::{Admission, CostMeter, Principal};
 
 /// Removes or hides the key in a request, and inserts the principal.
 pub(super) fn prepare_request(request: &mut ServiceRequest, admission: &Admission, front: &GateHeaders) {
@@ -56,6 +55,11 @@ pub(super) fn prepare_request(request: &mut ServiceRequest, admission: &Admissio
     }
     if let Some(taken) = taken {
         request.extensions_mut().insert(taken);
+    }
+    if let Some(meter) = admission.cost_meter() {
+        let mut extensions = request.extensions_mut();
+        let outer = extensions.remove::<CostMeter>();
+        extensions.insert(meter.inside(outer, admission.is_charged()));
     }
     if let Some(report) = admission.weight_report()
         && let Some(outer) = request.extensions_mut().insert(report.clone())

@@ -1,4 +1,5 @@
-//! The end of a response: the slots that are held until then, and the charge of a gRPC response, whose status comes last.
+//! The end of a response: the slots that are held until then, and the charge of a gRPC response, whose status comes last, or
+//! of a request whose cost is known only then.
 
 use std::task::Poll;
 
@@ -6,7 +7,7 @@ use http::HeaderName;
 use http::header::CONTENT_TYPE;
 use http_body::Frame;
 
-use crate::gate::{Admission, Held, Outcome, detach};
+use crate::gate::{Admission, CostMeter, Held, Outcome, detach};
 use crate::respond::{AnswerHeaders, Protocol};
 
 /// Returns the outcome according to a response's head. It is `served`, unless the response is gRPC and its status shows
@@ -47,6 +48,8 @@ fn has_failed(code: &[u8]) -> bool {
 #[derive(Debug)]
 pub(crate) struct CallEnd {
     open: Option<Box<Open>>,
+    /// The meter of a request whose charge is settled when no clone of the meter is left.
+    meter: Option<CostMeter>,
     held: Held,
 }
 
@@ -62,21 +65,28 @@ impl CallEnd {
     /// Creates the end of a response without an open charge.
     #[inline]
     pub(crate) fn holding(held: Held) -> Self {
-        Self { open: None, held }
+        Self { open: None, meter: None, held }
+    }
+
+    /// Creates the end of a response whose meter settles the charge.
+    #[inline]
+    pub(crate) fn metered(meter: CostMeter, held: Held) -> Self {
+        Self { open: None, meter: Some(meter), held }
     }
 
     /// Returns true if nothing waits for the end of the response.
     #[cfg(feature = "axum")]
     #[inline]
     pub(crate) fn is_none(&self) -> bool {
-        self.open.is_none() && self.held.is_empty()
+        self.open.is_none() && self.meter.is_none() && self.held.is_empty()
     }
 
     /// Creates the end of a response whose head is there, with an open charge. `served` is its outcome if the status is
     /// good.
     pub(crate) fn awaited(mut admission: Admission, served: Outcome, held: Held) -> Self {
         admission.mark_sent();
-        Self { open: Some(Box::new(Open { admission, served, polling: false })), held }
+        let open = Some(Box::new(Open { admission, served, polling: false }));
+        Self { open, meter: None, held }
     }
 
     /// Marks the body as about to be polled. Until [`look`](Self::look) is called, the body counts as panicked.
@@ -94,7 +104,7 @@ impl CallEnd {
             Poll::Ready(None | Some(Err(_))) => true,
         };
         if has_ended {
-            self.held = Held::default();
+            (self.held, self.meter) = (Held::default(), None);
         }
         let Some(open) = &mut self.open else { return };
         open.polling = false;
@@ -111,7 +121,11 @@ impl CallEnd {
     }
 
     fn close(&mut self, outcome: Outcome) {
-        if let Some(closing) = self.open.take().and_then(|mut open| open.admission.close(outcome)) {
+        let Some(mut open) = self.open.take() else { return };
+        // The clones of the meter that the handler has left end the charge.
+        if open.admission.leave_to_meter(outcome).is_none()
+            && let Some(closing) = open.admission.close(outcome)
+        {
             detach(closing);
         }
     }

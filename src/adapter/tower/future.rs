@@ -146,7 +146,8 @@ fn is_upgrade<B>(request: &Request<B>) -> bool {
 }
 
 /// Adds the gate's headers to the response and closes the charge. Returns the work to wait for. Also returns what the end of
-/// the response's body ends: the slots, and the charge of a gRPC response whose status is still to come.
+/// the response's body ends: the slots, and a charge whose end is still to come: that of a gRPC response without a status,
+/// or of a request whose cost is not known yet.
 #[inline]
 fn finish<R>(serving: &mut Serving, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
     let (status, held) = (response.status().as_u16(), serving.take_held());
@@ -158,7 +159,10 @@ fn finish<R>(serving: &mut Serving, response: &mut Response<R>) -> (Option<Store
     let by_status = call::grpc_outcome(response.headers(), outcome);
     serving.tell_credits(by_status.unwrap_or(outcome), response.headers_mut());
     match by_status {
-        Some(outcome) => (serving.close(outcome), CallEnd::holding(held)),
+        Some(outcome) => match serving.leave_to_meter(outcome) {
+            Some(meter) => (None, CallEnd::metered(meter, held)),
+            None => (serving.close(outcome), CallEnd::holding(held)),
+        },
         None => (None, CallEnd::awaited(serving.take().0, outcome, held)),
     }
 }

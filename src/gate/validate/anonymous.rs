@@ -45,7 +45,7 @@ fn plan<'b>(tier: &AnonymousTier, builder: &'b GateBuilder) -> Result<&'b Plan, 
         let expected = format!("{meant}define it under `[plans]`");
         return Err(of_plan(name, "the plan is not defined", &expected));
     };
-    if let Allowance::Grant(_) = plan.credits {
+    if plan.named_currencies().any(|currency| matches!(plan.credits_in(currency), Allowance::Grant(_))) {
         let problem = "the plan grants credits, and requests without a key have no account that holds them";
         let expected = "leave `credits` out of the plan, or name another plan";
         return Err(of_plan(name, problem, expected));
@@ -63,7 +63,7 @@ fn one(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> Verdict {
         ("public", rule.public),
         ("agreements", !rule.agreements.is_empty()),
         ("subscription", rule.subscription),
-        ("cost", !rule.cost.is_free() && plan.credits != Allowance::Unlimited),
+        ("cost", !rule.cost.is_free() && *plan.credits_in(&rule.currency) != Allowance::Unlimited),
     ];
     if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
         let problem = match *member {

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod anonymous;
+mod credits;
 mod headers;
 mod in_flight;
 mod keys;
@@ -27,6 +28,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     headers::all(builder)?;
     rules::all(builder)?;
     plans::all(builder)?;
+    credits::all(builder)?;
     networks::all(builder)?;
     anonymous::all(builder)?;
     if let Some(usage) = &builder.usage_options {

@@ -2,8 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::account::{Allowance, Plan, QuotaRef, QuotaScope};
-use crate::amount::Credits;
+use crate::account::{Plan, QuotaRef, QuotaScope};
 use crate::error::ConfigError;
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, plans, refuse};
@@ -26,7 +25,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
         let problem = "the rule for requests that no rule matches cannot limit requests in flight";
         return refuse("default.in_flight", "", problem, "set `in_flight` of plans, or of the gate, instead");
     }
-    let otherwise = rule(&builder.otherwise, builder).and_then(|()| affordable(&builder.otherwise, builder));
+    let otherwise = rule(&builder.otherwise, builder);
     otherwise.map_err(|error| error.in_member("default"))?;
     if builder.otherwise.public {
         return everything_public("default.public", "true");
@@ -37,7 +36,6 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     }
     for (place, one) in builder.rules.iter().enumerate() {
         let verdict = rule(one, builder).and_then(|()| open_to_some_plan(one, builder));
-        let verdict = verdict.and_then(|()| affordable(one, builder));
         verdict.map_err(|error| error.in_member(format!("rules[{place}]")))?;
     }
     Ok(())
@@ -52,7 +50,8 @@ fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
     if rule.public {
         return public(rule, builder);
     }
-    cost(&rule.cost, builder)?;
+    let member = if rule.most_cost.is_some() { "cost.reserve" } else { "cost" };
+    cost(&rule.cost, member, builder)?;
     weight(&rule.weight, builder)?;
     plans::quotas(&rule.quotas, "rule", builder)?;
     plans::in_flight(rule.in_flight.as_ref())?;
@@ -95,29 +94,6 @@ fn open_to_some_plan(rule: &Rule, builder: &GateBuilder) -> Verdict {
     refuse("closed_to", &format!("{names:?}"), "the rule is closed to every plan", expected)
 }
 
-/// Rejects a cost above a plan's whole grant, because it would deny every request of that plan. A plan that grants
-/// nothing is exempt, because its accounts use bought credits.
-fn affordable(rule: &Rule, builder: &GateBuilder) -> Verdict {
-    let (member, least) = match &rule.cost {
-        Cost::Fixed(cost) => ("cost", *cost),
-        Cost::PerUnit { each, least, .. } => ("cost.each", each.checked_mul(*least).unwrap_or(Credits::MAX)),
-    };
-    for plan in builder.plans.iter().filter(|plan| is_open_to(rule, plan, builder)) {
-        let Allowance::Grant(grant) = &plan.credits else { continue };
-        let granted = grant.amount();
-        if granted < least && !granted.is_zero() {
-            let problem = format!(
-                "the plan `{}` grants {granted} credits, which is less than the cost of one request",
-                plan.name
-            );
-            let expected = "write a smaller cost or a larger grant, or close the rule to that plan by `closed_to` or \
-                            `min_plan`";
-            return refuse(member, &least.to_string(), &problem, expected);
-        }
-    }
-    Ok(())
-}
-
 /// Rejects a plan that has the rank of a rule's lowest plan by mistake: it would be admitted too. A rule that names the
 /// plan in `open_to` or `closed_to` states what is meant.
 fn admits_no_equal(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdict {
@@ -154,7 +130,7 @@ pub(super) fn is_open_to(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> boo
 /// Checks that a public rule has no requirements of a key, and does not match every path.
 fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
     let asked = [
-        ("cost", !rule.cost.is_free()),
+        ("cost", !rule.cost.is_free() || rule.most_cost.is_some()),
         ("scope", rule.scopes != ScopeRule::Unnamed),
         ("min_plan", rule.min_plan.is_some()),
         ("open_to", !rule.open_to.is_empty()),
@@ -203,20 +179,20 @@ fn is_all_paths(pattern: &str) -> bool {
     rest && pattern.split('/').skip(1).all(is_gap)
 }
 
-fn cost(cost: &Cost, builder: &GateBuilder) -> Verdict {
+fn cost(cost: &Cost, member: &str, builder: &GateBuilder) -> Verdict {
     let Cost::PerUnit { parameter: name, each, least, default, most } = cost else { return Ok(()) };
-    parameter(name, &builder.sources).map_err(|error| error.in_member("cost.parameter"))?;
+    parameter(name, &builder.sources).map_err(|error| error.in_member(format!("{member}.parameter")))?;
     if each.checked_mul(*most).is_none() {
         let problem = "the cost of `most` is larger than the maximum of a ledger";
         let expected = "write a smaller `most`, or a smaller `each`";
-        return refuse("cost.most", &most.to_string(), problem, expected);
+        return refuse(&format!("{member}.most"), &most.to_string(), problem, expected);
     }
     let at_least = if *default == 0 {
         "write a number that is not less than `least`, or `least = 0` if a request may be free"
     } else {
         NOT_LESS
     };
-    bounds("cost", *least, *default, *most, at_least)
+    bounds(member, *least, *default, *most, at_least)
 }
 
 /// The remedy of a default that is too low.

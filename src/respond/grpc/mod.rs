@@ -29,7 +29,7 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const REQUESTS: &str = "requests";
 
 /// The variables of a denial that its error details repeat beside code and message, if the kind has them.
-const METADATA: [&str; 14] = [
+const METADATA: [&str; 17] = [
     "request_id",
     "policy",
     "weight",
@@ -42,6 +42,9 @@ const METADATA: [&str; 14] = [
     "cap",
     "balance",
     "cost",
+    "currency",
+    "left",
+    "resets",
     "max_keys",
     "max_in_flight",
 ];
@@ -117,9 +120,10 @@ impl Calls {
         let exact = match denial.kind() {
             DenialKind::CreditsExhausted => return Some(-1),
             DenialKind::Unavailable if !matches!(denial.cause(), Cause::Deadline) => SHORTEST_WAIT,
-            DenialKind::RateLimited | DenialKind::InFlightLimited | DenialKind::TooManyAttempts => {
-                denial.retry_after().unwrap_or(SHORTEST_WAIT)
-            }
+            DenialKind::BudgetExceeded
+            | DenialKind::RateLimited
+            | DenialKind::InFlightLimited
+            | DenialKind::TooManyAttempts => denial.retry_after().unwrap_or(SHORTEST_WAIT),
             _ => return None,
         };
         let exact = exact.min(self.error_templates.longest_wait);
@@ -165,6 +169,7 @@ fn of_kind(kind: DenialKind) -> Code {
         DenialKind::NotFound => Code::NotFound,
         DenialKind::KeyLimitReached
         | DenialKind::CreditsExhausted
+        | DenialKind::BudgetExceeded
         | DenialKind::RateLimited
         | DenialKind::InFlightLimited
         | DenialKind::TooManyAttempts => Code::ResourceExhausted,

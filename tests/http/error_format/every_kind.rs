@@ -39,8 +39,12 @@ cost = 7
 [[rules]]
 route = "/heavy"
 weight = { parameter = "years", default = 1, most = 20 }
+[[rules]]
+route = "/budgeted"
+cost = 2
 [plans.free]
 rank = 1
+budget = { amount = 7, every = "1h" }
 quotas = ["5 per minute"]
 caps = { limit = 3, cursor = "forbidden" }
 [plans.pro]
@@ -63,6 +67,8 @@ fn seed(stage: &Stage) {
     stage.put("acme_busy0000", "free", |_, _| {});
     stage.put("acme_held0000", "free", |_, _| {});
     stage.put("acme_lost0000", "gold", |_, _| {});
+    stage.put("acme_rich0000", "free", |_, _| {});
+    stage.ledger.set_balance("account of acme_rich0000", Credits::new(99), stage.gate.clock().now().wall());
     stage.ledger.set_balance("account of acme_poor0000", Credits::new(3), stage.gate.clock().now().wall());
 }
 
@@ -138,6 +144,9 @@ async fn refusals(provider: Option<&str>) -> Vec<(&'static str, u16, Answer)> {
     let held = stage.gate.admit(&RequestView::of(&request)).await.unwrap();
     let beyond = stage.play(&["GET /held; x-api-key: acme_held0000"]).await.remove(0);
     answers.push(("in_flight_limited", 429, beyond));
+    let budgeted =
+        stage.play(&["GET /dear; x-api-key: acme_rich0000", "GET /budgeted; x-api-key: acme_rich0000"]);
+    answers.push(("budget_exceeded", 429, budgeted.await.pop().unwrap()));
     let insecure = stage_of(provider, true).play(&["GET /a; x-api-key: acme_good0000"]).await.remove(0);
     answers.push(("insecure_channel", 403, insecure));
     drop(held);
@@ -162,7 +171,13 @@ fn requests_cover_every_denial_kind() {
     let met: BTreeSet<_> = REQUESTS
         .iter()
         .map(|(_, kind, _)| *kind)
-        .chain(["rate_limited", "in_flight_limited", "too_many_attempts", "insecure_channel"])
+        .chain([
+            "rate_limited",
+            "in_flight_limited",
+            "too_many_attempts",
+            "insecure_channel",
+            "budget_exceeded",
+        ])
         .chain(OF_MANAGEMENT)
         .collect();
     let left: Vec<_> =

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use tokio::net::TcpListener;
+use tollgate::gate::CostMeter;
 use tollgate::key::Length;
 use tollgate::rule::ScopeRule;
 use tollgate::{Gate, GateBuilder, KeyFormat, KeySource, Principal, Rule, TollgateLayer};
@@ -23,6 +24,7 @@ pub(crate) const CHECK: &str = "/grpc.health.v1.Health/Check";
 
 /// A service that does what it is asked to: `code:13` fails with that code, `cost:2` says what it cost, `after:3:13`
 /// streams that many messages before it fails with that code, `stay` streams one and then nothing, `panic` panics.
+/// `metered:3:0` streams messages of which each costs 7 credits.
 #[derive(Debug, Clone)]
 pub(crate) struct Obedient(World);
 
@@ -62,6 +64,7 @@ impl Health for Obedient {
 
     async fn watch(&self, request: tonic::Request<HealthCheckRequest>) -> Result<Response<Messages>, Status> {
         self.0.inner.count();
+        let meter = request.extensions().get::<CostMeter>().cloned();
         let asked = request.into_inner().service;
         let words: Vec<&str> = asked.split(':').collect();
         Ok(Response::new(match words.as_slice() {
@@ -69,6 +72,17 @@ impl Health for Obedient {
                 let messages = std::iter::repeat_n(Ok(message()), count.parse().unwrap());
                 let end = (*code != "0").then(|| Err(failure(code)));
                 Box::pin(tokio_stream::iter(messages.chain(end).collect::<Vec<_>>()))
+            }
+            ["metered", count, code] => {
+                let meter = meter.unwrap();
+                let messages = (0..count.parse::<u32>().unwrap()).map(move |_| {
+                    meter.add(tollgate::Credits::new(7));
+                    Ok(message())
+                });
+                let stays = *code == "stay";
+                let end = (!stays && *code != "0").then(|| Err(failure(code)));
+                let ending = tokio_stream::iter(messages).chain(tokio_stream::iter(end));
+                if stays { Box::pin(ending.chain(tokio_stream::pending())) } else { Box::pin(ending) }
             }
             ["stay"] => Box::pin(tokio_stream::once(Ok(message())).chain(tokio_stream::pending())),
             ["panic"] => Box::pin(tokio_stream::once(()).map(|()| panic!("as asked for"))),
@@ -82,6 +96,11 @@ pub(crate) fn builder(world: &World) -> GateBuilder {
     let mut rule = Rule::new("/grpc.health.v1.Health/*").unwrap();
     rule.cost = tollgate::rule::Cost::Fixed(tollgate::Credits::new(2));
     rule.scopes = ScopeRule::AnyOf(vec!["health:read".into()]);
+    with_rule(world, rule)
+}
+
+/// A gate for gRPC with another rule.
+pub(crate) fn with_rule(world: &World, rule: Rule) -> GateBuilder {
     world
         .bare()
         .source(KeySource::header("x-api-key").unwrap())
