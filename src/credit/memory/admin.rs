@@ -51,10 +51,10 @@ impl CreditAdmin for MemoryLedger {
         let Some(account_balance) = account_balances.get(account).map(Arc::clone) else {
             return StoreFuture::ready(false);
         };
-        // The account's lock is held here: a caller that waits for it finds the `erased` mark and looks the account up
+        // The account's lock is held here: a caller that waits for it finds that they are erased and looks the account up
         // again.
         let mut state = account_balance.lock();
-        let was_there = !state.erased;
+        let was_there = !state.is_erased();
         if was_there {
             state.erase();
             account_balances.remove(account);

@@ -31,29 +31,32 @@ impl State {
         // A charge without limit takes nothing, so it leaves no block.
         let Some(draws) = self.open.take(asked.id) else { return posted };
         let committed = committed.min(Credits::new(draws.amount));
-        self.blocks.push(Block { id: asked.id, draws, committed, lent: 0, since: asked.now.wall() });
+        let since = asked.now.wall();
+        self.blocks_mut().push(Block { id: asked.id, draws, committed, lent: 0, since });
         self.commit(asked.id, committed);
         posted
     }
 
     fn commit(&mut self, id: ChargeId, committed: Credits) -> bool {
-        let Some(block) = self.blocks.iter_mut().find(|block| block.id == id) else { return false };
-        block.committed = block.committed.max(committed).min(Credits::new(block.draws.amount));
-        let lent = self.model.main_part_beyond(block.draws, id, block.committed.get());
-        self.model.lend(block.lent, lent);
-        block.lent = lent;
+        let Some(place) = self.blocks().iter().position(|block| block.id == id) else { return false };
+        let Block { draws, lent: before, committed: known, .. } = self.blocks()[place];
+        let committed = known.max(committed).min(Credits::new(draws.amount));
+        let lent = self.model.main_part_beyond(draws, id, committed.get());
+        self.model.lend(before, lent);
+        let block = &mut self.blocks_mut()[place];
+        (block.committed, block.lent) = (committed, lent);
         true
     }
 
     #[cold]
     pub(super) fn has_block(&self, id: ChargeId) -> bool {
-        self.blocks.iter().any(|block| block.id == id)
+        self.blocks().iter().any(|block| block.id == id)
     }
 
     /// Removes a block from the leased blocks.
     pub(super) fn take_block(&mut self, id: ChargeId) -> Option<Draws> {
-        let place = self.blocks.iter().position(|block| block.id == id)?;
-        let block = self.blocks.swap_remove(place);
+        let place = self.blocks().iter().position(|block| block.id == id)?;
+        let block = self.blocks_mut().swap_remove(place);
         self.model.lend(block.lent, 0);
         Some(block.draws)
     }
@@ -62,7 +65,7 @@ impl State {
     ///
     /// Returns the number of closed blocks.
     fn close_blocks(&mut self, which: impl Fn(&Block) -> bool) -> u64 {
-        let closed = self.blocks.iter().filter(|block| which(block));
+        let closed = self.blocks().iter().filter(|block| which(block));
         let closed: Vec<_> = closed.map(|block| (block.id, block.committed)).collect();
         for (id, cost) in &closed {
             let Some(draws) = self.take_block(*id) else { continue };

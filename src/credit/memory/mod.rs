@@ -103,7 +103,7 @@ impl MemoryLedger {
         loop {
             let account_balance = self.account_balance(account);
             let mut state = account_balance.lock();
-            if !state.erased {
+            if !state.is_erased() {
                 return work(&mut state);
             }
         }
@@ -145,7 +145,7 @@ impl MemoryLedger {
         };
         loop {
             let mut state = account_balance.lock();
-            if !state.erased {
+            if !state.is_erased() {
                 return work(&mut state);
             }
             drop(state);
@@ -162,7 +162,7 @@ impl MemoryLedger {
         loop {
             if let Some(account_balance) = account_balance {
                 let mut state = account_balance.lock();
-                if !state.erased {
+                if !state.is_erased() {
                     close(&mut state);
                     return StoreFuture::ready(());
                 }

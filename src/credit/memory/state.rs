@@ -20,30 +20,41 @@ use crate::credit::{
 // The fields that every request reads come first, next to each other in memory.
 #[repr(C)]
 pub(crate) struct State {
-    pub(super) model: Model,
-    /// True if the credits were removed permanently: a caller that still points here must look the account up again.
-    pub(super) erased: bool,
-    pub(super) open: OpenCharges<Draws>,
     journal: Journal,
+    /// The parts that few accounts have.
+    more: Option<Box<More>>,
+    pub(super) open: OpenCharges<Draws>,
+    pub(super) model: Model,
+}
+
+/// The parts of the credits that few accounts have.
+#[derive(Debug, Default)]
+struct More {
     /// The blocks that are leased to nodes.
-    pub(super) blocks: Vec<Block>,
-    /// Boxed and optional, because few accounts are adjusted manually.
-    adjustments: Option<Box<Adjustments>>,
+    blocks: Vec<Block>,
+    adjustments: Adjustments,
     /// The credits in other currencies than the default one.
-    others: Vec<(Currency, Self)>,
+    others: Vec<(Currency, State)>,
 }
 
 /// The writer of an account's entries.
 #[derive(Debug)]
 struct Journal {
-    /// The number of the account in its ledger.
+    /// The number of the account in its ledger, or [`ERASED`].
     account: u64,
     /// The number of the account's last entry.
     last: u64,
     history: Arc<History>,
 }
 
+/// The number of an account whose credits were removed permanently.
+const ERASED: u64 = u64::MAX;
+
 impl Journal {
+    fn new(history: Arc<History>) -> Self {
+        Self { account: history.new_account(), last: 0, history }
+    }
+
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the change would be copied")]
     fn append(&mut self, change: Change) {
@@ -60,15 +71,11 @@ impl Journal {
 
 impl State {
     pub(super) fn new(history: Arc<History>) -> Self {
-        Self {
-            model: Model::new(),
-            erased: false,
-            open: OpenCharges::default(),
-            journal: Journal { account: history.new_account(), last: 0, history },
-            blocks: Vec::new(),
-            adjustments: None,
-            others: Vec::new(),
-        }
+        Self::of_journal(Journal::new(history))
+    }
+
+    fn of_journal(journal: Journal) -> Self {
+        Self { journal, more: None, open: OpenCharges::default(), model: Model::new() }
     }
 
     /// Returns the credits in a currency, which are created if there are none.
@@ -79,12 +86,13 @@ impl State {
 
     #[cold]
     fn of_other(&mut self, currency: &Currency) -> &mut Self {
-        let found = self.others.iter().position(|(other, _)| other == currency);
+        let others = &mut self.more.get_or_insert_default().others;
+        let found = others.iter().position(|(other, _)| other == currency);
         let place = found.unwrap_or_else(|| {
-            self.others.push((currency.clone(), Self::new(Arc::clone(&self.journal.history))));
-            self.others.len() - 1
+            others.push((currency.clone(), Self::new(Arc::clone(&self.journal.history))));
+            others.len() - 1
         });
-        &mut self.others[place].1
+        &mut others[place].1
     }
 
     /// Returns the credits in a currency, if there are any.
@@ -92,32 +100,54 @@ impl State {
         if currency.is_default() {
             return Some(self);
         }
-        self.others.iter().find(|(other, _)| other == currency).map(|(_, state)| state)
+        let mut others = self.more.iter().flat_map(|more| &more.others);
+        others.find(|(other, _)| other == currency).map(|(_, state)| state)
     }
 
     /// Returns the credits in a currency to close a charge, if there are any.
     #[inline]
     fn known_mut(&mut self, currency: &Currency) -> Option<&mut Self> {
-        if currency.is_default() {
-            return Some(self);
-        }
-        self.others.iter_mut().find(|(other, _)| other == currency).map(|(_, state)| state)
+        if currency.is_default() { Some(self) } else { self.known_other(currency) }
+    }
+
+    #[cold]
+    fn known_other(&mut self, currency: &Currency) -> Option<&mut Self> {
+        let mut others = self.more.iter_mut().flat_map(|more| &mut more.others);
+        others.find(|(other, _)| other == currency).map(|(_, state)| state)
     }
 
     /// Runs `work` on the credits in every currency, and returns the sum.
     pub(super) fn sum_over_all(&mut self, work: impl Fn(&mut Self) -> u64) -> u64 {
-        let others: u64 = self.others.iter_mut().map(|(_, other)| work(other)).sum();
-        work(self) + others
+        let others = self.more.iter_mut().flat_map(|more| &mut more.others);
+        let sum: u64 = others.map(|(_, other)| work(other)).sum();
+        work(self) + sum
+    }
+
+    /// Returns the blocks that are leased to nodes.
+    pub(super) fn blocks(&self) -> &[Block] {
+        self.more.as_ref().map_or(&[], |more| &more.blocks)
+    }
+
+    /// Returns the blocks that are leased to nodes, to change them.
+    pub(super) fn blocks_mut(&mut self) -> &mut Vec<Block> {
+        &mut self.more.get_or_insert_default().blocks
+    }
+
+    /// Returns true if the credits were removed permanently: a caller that still points here must look the account up
+    /// again.
+    #[inline]
+    pub(super) fn is_erased(&self) -> bool {
+        self.journal.account == ERASED
     }
 
     /// Removes the credits and the entries permanently.
     pub(super) fn erase(&mut self) {
         let history = Arc::clone(&self.journal.history);
         history.erase(self.journal.account);
-        for (_, other) in &self.others {
+        for (_, other) in self.more.iter().flat_map(|more| &more.others) {
             history.erase(other.journal.account);
         }
-        *self = Self { erased: true, ..Self::new(history) };
+        *self = Self::of_journal(Journal { account: ERASED, last: 0, history });
     }
 
     /// Returns the account's entries, newest first.
@@ -157,7 +187,7 @@ impl State {
             return self.charge_nothing(charge);
         }
         let balance = self.model.credits();
-        if !self.blocks.is_empty() && self.has_block(charge.id) {
+        if self.more.is_some() && self.has_block(charge.id) {
             return Charged::Posted { balance: Some(balance) };
         }
         if self.open.contains(charge.id) {
@@ -294,7 +324,7 @@ impl State {
     }
 
     pub(super) fn adjust(&mut self, asked: &Adjustment<'_>) -> Adjusted {
-        match self.adjustments.as_ref().and_then(|adjustments| adjustments.made(&asked.id)) {
+        match self.more.as_ref().and_then(|more| more.adjustments.made(&asked.id)) {
             Some((made, balance)) if *made == asked.kind => return Adjusted::Repeated { balance },
             Some((made, _)) => return Adjusted::Conflict { made: made.clone() },
             None => {}
@@ -307,7 +337,8 @@ impl State {
         let write = &mut |change| journal.write(change);
         let adjusted = self.model.adjust(&asked.kind, &asked.id, asked.allowance, write);
         if let Adjusted::Done { balance, .. } = &adjusted {
-            self.adjustments.get_or_insert_default().remember(&asked.id, &asked.kind, *balance);
+            let adjustments = &mut self.more.get_or_insert_default().adjustments;
+            adjustments.remember(&asked.id, &asked.kind, *balance);
         }
         adjusted
     }

@@ -77,7 +77,7 @@ impl Model {
         }
         if self.has_deadlines() {
             let now = now();
-            if now >= self.deadline {
+            if now >= self.deadline() {
                 return None;
             }
             self.seen = now;

@@ -12,20 +12,22 @@ pub(super) const MAIN: u32 = 0;
 
 /// A bucket.
 #[derive(Debug, Clone)]
+// The fields that every charge reads come first.
+#[repr(C)]
 pub(in crate::credit) struct Held {
     pub(in crate::credit) label: Label,
     /// The amount that can be spent.
     pub(in crate::credit) left: u64,
     /// The sum of the open charges that were drawn from the bucket.
     pub(in crate::credit) open: u64,
-    pub(in crate::credit) amount: u64,
-    /// The expiry, for the order of drawing.
-    pub(super) order: Timestamp,
     /// The number of the bucket: a higher number for a younger bucket.
     pub(in crate::credit) number: u32,
     pub(super) priority: u16,
     /// True if the bucket has expired, and only open charges keep it.
     pub(super) expired: bool,
+    pub(in crate::credit) amount: u64,
+    /// The expiry, for the order of drawing.
+    pub(super) order: Timestamp,
 }
 
 /// The id and the terms of a bucket. `None` for the main bucket, so that its entries share no pointer.

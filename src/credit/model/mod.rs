@@ -44,8 +44,6 @@ pub(super) struct Model {
     /// From this time until `until`, a call under a grant of this period changes nothing.
     from: Timestamp,
     until: Timestamp,
-    /// The earliest time at which a bucket starts or expires.
-    deadline: Timestamp,
     /// The credits that can be spent. Zero while there is a debt, and if there is no limit.
     balance: u64,
     /// The credits that cannot be spent yet, minus the debt.
@@ -53,6 +51,8 @@ pub(super) struct Model {
     /// The time of the last call that carried one.
     seen: Timestamp,
     unlimited: bool,
+    /// True if a bucket starts or expires at some time. The time is in `rest`.
+    has_deadline: bool,
     /// The buckets that have started, in the order of drawing. The main bucket is always one of them.
     buckets: SmallVec<[Held; 1]>,
     due: Option<Due>,
@@ -74,12 +74,15 @@ struct Rest {
     budgets: Budgets,
     /// The number of the next bucket.
     next: u32,
+    /// The earliest time at which a bucket starts or expires.
+    deadline: Timestamp,
 }
 
 impl Default for Rest {
     fn default() -> Self {
         let (pending, spills, budgets) = (Vec::new(), Vec::new(), Budgets::default());
-        Self { pending, debt: 0, spills, opened: None, lent: 0, budgets, next: MAIN + 1 }
+        let (next, deadline) = (MAIN + 1, NEVER.1);
+        Self { pending, debt: 0, spills, opened: None, lent: 0, budgets, next, deadline }
     }
 }
 
@@ -109,11 +112,11 @@ impl Model {
             period: 0,
             from: NEVER.0,
             until: NEVER.0,
-            deadline: NEVER.1,
             balance: 0,
             beside: 0,
             seen: Timestamp::from_millis(0),
             unlimited: false,
+            has_deadline: false,
             buckets,
             due: None,
             rest: None,
@@ -169,7 +172,7 @@ impl Model {
         self.seen = now;
         let nothing_is_due = match allowance {
             Allowance::Grant(grant) => self.period == grant.code() && now < self.until && now >= self.from,
-            Allowance::None | Allowance::Unlimited => now < self.deadline,
+            Allowance::None | Allowance::Unlimited => !self.has_deadline || now < self.deadline(),
         };
         if !nothing_is_due {
             self.turn(allowance, now, write);
@@ -179,7 +182,12 @@ impl Model {
     /// Returns true if a bucket starts or expires at some time. Otherwise the end of a charge needs no time.
     #[inline]
     pub(super) fn has_deadlines(&self) -> bool {
-        self.deadline != NEVER.1
+        self.has_deadline
+    }
+
+    /// Returns the earliest time at which a bucket starts or expires.
+    fn deadline(&self) -> Timestamp {
+        self.rest.as_ref().map_or(NEVER.1, |rest| rest.deadline)
     }
 
     /// Records the time of the end of a charge, and makes the changes that are due but for grants.
@@ -336,10 +344,14 @@ impl Model {
         let expiries =
             self.buckets.iter().filter(|held| !held.expired).filter_map(|held| held.terms().expires);
         let starts = self.pending().filter_map(|held| held.terms().valid_from);
-        self.deadline = expiries.chain(starts).min().unwrap_or(NEVER.1);
+        let deadline = expiries.chain(starts).min().unwrap_or(NEVER.1);
+        self.has_deadline = deadline != NEVER.1;
+        if deadline != self.deadline() {
+            self.rest().deadline = deadline;
+        }
         (self.period, self.from, self.until) = match (allowance, self.due) {
             (Allowance::Grant(grant), Some(due)) => {
-                (due.period, grant.calm_from(due.next()), self.deadline.min(due.next()))
+                (due.period, grant.calm_from(due.next()), deadline.min(due.next()))
             }
             // The next call under a grant computes these times.
             _ => (0, NEVER.0, NEVER.0),
