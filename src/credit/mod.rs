@@ -46,17 +46,21 @@
 mod abandoned;
 mod admin;
 mod bucket;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod decide;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod disagreement;
 mod due;
 mod entry;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod fold;
 mod lease;
 #[cfg(feature = "fleet")]
 mod leased;
 #[cfg(feature = "memory")]
 mod memory;
-#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod model;
-#[cfg(feature = "redis")]
-mod one_bucket;
 mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -74,6 +78,8 @@ pub use crate::amount::{ChargeId, Credits, Currency};
 pub use abandoned::Abandoned;
 pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin};
 pub use bucket::{Bucket, BucketId, BucketKind, BucketTerms};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub use disagreement::Disagreement;
 pub use entry::{Entry, EntryKind, EntryQuery};
 pub use lease::CreditLeasing;
 #[cfg(feature = "fleet")]
@@ -81,7 +87,7 @@ pub use leased::{LeaseTerms, LeasedLedger};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLedger;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use sql::{Disagreement, SqlLedger};
+pub use sql::SqlLedger;
 
 #[cfg(any(feature = "fleet", feature = "sqlite", feature = "postgres"))]
 pub(crate) use unsent::Unsent;

@@ -23,6 +23,11 @@ impl Redis {
         Self::start_with(&["--appendonly", "no"])
     }
 
+    /// A server that writes each command to disk before it answers.
+    pub(crate) fn start_durable() -> Option<Self> {
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
     /// A cluster of one node, which has all slots and refuses what crosses them.
     pub(crate) fn start_cluster() -> Option<Self> {
         let redis = Self::start_with(&["--cluster-enabled", "yes"])?;

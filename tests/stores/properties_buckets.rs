@@ -1,4 +1,4 @@
-//! The buckets of the ledger in memory, against a simple model: the same steps are answered the same, and the entries
+//! The buckets of the ledgers in memory and in Redis, against a simple model: the same steps are answered the same, and the entries
 //! recompute every bucket.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,9 +13,10 @@ use tollgate::credit::{
     Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, BucketId, BucketKind, BucketTerms,
     BudgetDraw, Charge, ChargeId, CreditAdmin, Currency, Entry, EntryQuery, Refund, Settlement,
 };
-use tollgate::{Account, CreditLedger, Credits, KeyId, MemoryLedger};
+use tollgate::{Account, Credits, KeyId, MemoryLedger, StoreFuture};
 
-use crate::suites::broken_store::ready;
+#[cfg(feature = "redis")]
+use crate::services::redis::Redis;
 use crate::support::naive_credits::{KeyBudget, Naive, budget, listed};
 
 const HOUR: i64 = 3_600_000;
@@ -185,8 +186,13 @@ fn check_entries(entries: &[Entry], model: &Naive) {
 }
 
 /// A ledger and the model, with the time of their calls.
-struct Pair {
-    ledger: MemoryLedger,
+struct Pair<L> {
+    ledger: L,
+    runtime: tokio::runtime::Runtime,
+    /// Returns the number of open charges, if the ledger tells it.
+    open_charges: fn(&L) -> Option<usize>,
+    /// The number of times that each charge was closed, for a ledger that remembers closed charges.
+    lives: Option<HashMap<u64, u64>>,
     account: Arc<Account>,
     model: Naive,
     allowance: Allowance,
@@ -195,7 +201,29 @@ struct Pair {
     times: Vec<Timestamp>,
 }
 
-impl Pair {
+impl<L: CreditAdmin> Pair<L> {
+    fn new(ledger: L, open_charges: fn(&L) -> Option<usize>, allowance: Allowance, start: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (account, model) = (Arc::new(Account::new("ada", "pro")), Naive::new());
+        let now = start.parse::<Timestamp>().unwrap().as_millis();
+        Self { ledger, runtime, open_charges, lives: None, account, model, allowance, now, times: Vec::new() }
+    }
+
+    fn ready<T>(&self, future: StoreFuture<T>) -> T {
+        self.runtime.block_on(future).unwrap()
+    }
+
+    /// Returns the id of a charge that was not closed, for a ledger that remembers closed charges.
+    fn life(&self, id: u64) -> u64 {
+        self.lives.as_ref().map_or(id, |lives| id + 1_000 * lives.get(&id).copied().unwrap_or(0))
+    }
+
+    fn close(&mut self, id: u64) {
+        if let Some(lives) = &mut self.lives {
+            *lives.entry(id).or_default() += 1;
+        }
+    }
+
     fn at(&self) -> Timestamp {
         Timestamp::from_millis(self.now)
     }
@@ -204,6 +232,7 @@ impl Pair {
         let (at, now) = (self.at(), Now::new(self.at(), Duration::ZERO));
         match step {
             Step::Charge { id, amount, key } => {
+                let id = &self.life(*id);
                 let key = key.map(key_budget);
                 let limit = key.as_ref().map(budget);
                 let mut charge =
@@ -213,31 +242,35 @@ impl Pair {
                 }
                 self.model.call(&self.allowance, at);
                 let expected = self.model.charge(*id, *amount, key.as_ref(), at);
-                assert_eq!(ready(self.ledger.charge(&charge)), expected);
+                assert_eq!(self.ready(self.ledger.charge(&charge)), expected);
             }
             Step::Settle { id, cost, debt, keep } => {
+                let (first, id) = (*id, &self.life(*id));
                 let (overage, refunds) = policies(*debt, *keep);
                 let mut settlement = Settlement::new(&self.account, number(*id), Credits::new(*cost), &now);
                 settlement.allowance = &self.allowance;
                 (settlement.overage, settlement.expired_refunds) = (overage, refunds);
-                ready(self.ledger.settle(&settlement));
+                self.ready(self.ledger.settle(&settlement));
                 if self.model.open.get(id).is_some_and(|open| *cost > open.amount) {
                     self.model.call(&self.allowance, at);
                 } else if self.model.open.contains_key(id) {
                     self.model.pass(at);
                 }
                 self.model.close(*id, *cost, overage, refunds);
+                self.close(first);
                 self.pass();
             }
             Step::Refund { id, keep } => {
+                let (first, id) = (*id, &self.life(*id));
                 let refunds = policies(false, *keep).1;
                 let mut refund = Refund::new(&self.account, number(*id), &now);
                 refund.expired_refunds = refunds;
-                ready(self.ledger.refund(&refund));
+                self.ready(self.ledger.refund(&refund));
                 if self.model.open.contains_key(id) {
                     self.model.pass(at);
                 }
                 self.model.close(*id, 0, Overage::Cap, refunds);
+                self.close(first);
                 self.pass();
             }
             Step::Adjust(id, change) => self.adjust(*id, change),
@@ -251,7 +284,7 @@ impl Pair {
                 self.now = next.map_or(self.now, |next| next.as_millis() - i64::from(*before));
             }
             Step::Erase => {
-                ready(self.ledger.erase_balance(&self.account.id));
+                self.ready(self.ledger.erase_balance(&self.account.id));
                 self.model = Naive::new();
             }
         }
@@ -263,7 +296,7 @@ impl Pair {
         let id: AdjustmentId = "refused".parse().unwrap();
         let kind = AdjustmentKind::Expire(BucketId::Of(id.clone()));
         let asked = Adjustment::new(id, &self.account.id, kind, &Allowance::None, self.at());
-        assert!(!matches!(ready(self.ledger.adjust(&asked)), Adjusted::Done { .. }));
+        assert!(!matches!(self.ready(self.ledger.adjust(&asked)), Adjusted::Done { .. }));
     }
 
     fn adjust(&mut self, id: u64, change: &Change) {
@@ -294,42 +327,70 @@ impl Pair {
         let expected = self.model.adjust(id, &kind, at);
         let asked =
             Adjustment::new(id.to_string().parse().unwrap(), &self.account.id, kind, &self.allowance, at);
-        assert_eq!(ready(self.ledger.adjust(&asked)), expected);
+        assert_eq!(self.ready(self.ledger.adjust(&asked)), expected);
     }
 
     fn check(&self) {
         let (account, credits) = (&self.account.id, &Currency::CREDITS);
-        let entries = ready(self.ledger.entries(&EntryQuery::newest(account.clone(), usize::MAX)));
+        let entries = self.ready(self.ledger.entries(&EntryQuery::newest(account.clone(), 4_000)));
         check_entries(&entries, &self.model);
-        assert_eq!(self.ledger.open_charges(account.as_str()), self.model.open.len());
+        assert!((self.open_charges)(&self.ledger).is_none_or(|open| open == self.model.open.len()));
         let (held, model) = (i128::from(self.model.held()), &self.model);
         assert_eq!(model.put_in, model.total() + held + model.spent, "the model conserves");
         let mut later = self.model.clone();
         later.call(&self.allowance, self.at());
-        let read = ready(self.ledger.balance_of(account, credits, &self.allowance, self.at()));
+        let read = self.ready(self.ledger.balance_of(account, credits, &self.allowance, self.at()));
         assert_eq!(read, later.balance());
-        let buckets = ready(self.ledger.buckets_of(account, credits, &self.allowance, self.at()));
+        let buckets = self.ready(self.ledger.buckets_of(account, credits, &self.allowance, self.at()));
         assert_eq!(listed(&buckets), later.listed());
-        let after = ready(self.ledger.entries(&EntryQuery::newest(account.clone(), usize::MAX)));
+        let after = self.ready(self.ledger.entries(&EntryQuery::newest(account.clone(), 4_000)));
         assert_eq!(after, entries, "a look writes nothing");
     }
+}
+
+/// Steps, a plan and a time to start at.
+fn case() -> impl Strategy<Value = (Vec<Step>, Allowance, &'static str)> {
+    (prop::collection::vec(step(), 1..90), plans(), prop::sample::select(STARTS.to_vec()))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn buckets_match_the_simple_model(
-        steps in prop::collection::vec(step(), 1..90),
-        allowance in plans(),
-        start in prop::sample::select(STARTS.to_vec()),
-    ) {
-        let now = start.parse::<Timestamp>().unwrap().as_millis();
-        let (ledger, account) = (MemoryLedger::with_entries(4_000), Arc::new(Account::new("ada", "pro")));
-        let mut pair = Pair { ledger, account, model: Naive::new(), allowance, now, times: Vec::new() };
+    fn buckets_match_the_simple_model((steps, allowance, start) in case()) {
+        let open = |ledger: &MemoryLedger| Some(ledger.open_charges("ada"));
+        let mut pair = Pair::new(MemoryLedger::with_entries(4_000), open, allowance, start);
         for step in &steps {
             pair.make(step);
             pair.check();
         }
     }
+}
+
+/// Returns the number of cases of a run over a server: `TOLLGATE_CREDIT_CASES`, or as many as take a few seconds.
+#[cfg(feature = "redis")]
+fn cases() -> u32 {
+    std::env::var("TOLLGATE_CREDIT_CASES").map_or(60, |number| number.parse().unwrap())
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn buckets_in_redis_match_the_simple_model() {
+    use tollgate::credit::RedisLedger;
+    use tollgate::redis::RedisServer;
+
+    let Some(redis) = Redis::start() else { return };
+    let settings = ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(settings, |((steps, allowance, start) in case())| {
+        redis.say(&["FLUSHALL"]);
+        let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
+        let mut pair = Pair::new(ledger, |_| None, allowance, start);
+        pair.lives = Some(HashMap::new());
+        for step in &steps {
+            pair.make(step);
+            pair.check();
+        }
+        let audited = pair.runtime.block_on(pair.ledger.audit()).unwrap();
+        assert!(audited.is_empty(), "{audited:?}");
+    });
 }

@@ -41,12 +41,6 @@ fn credits(ledger: impl CreditAdmin) -> Suite {
     conformance::credits(ledger).without(Capability::LateCharges)
 }
 
-/// The suite for a ledger with one balance in the default currency.
-pub(crate) fn with_one_bucket(suite: Suite) -> Suite {
-    let lacks = [Capability::Buckets, Capability::Budgets, Capability::LateCosts, Capability::Currencies];
-    lacks.into_iter().fold(suite, Suite::without)
-}
-
 #[tokio::test]
 async fn the_store_in_memory_keeps_the_contract() {
     conformance::keys(MemoryStore::new()).run().await.assert();

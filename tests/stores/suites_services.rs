@@ -52,7 +52,7 @@ async fn guarded_redis_limiter_keeps_the_contract() {
 async fn guarded_redis_ledger_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let ledger = Resilient::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap()));
-    crate::suites::with_one_bucket(conformance::credits(ledger)).run().await.assert();
+    conformance::credits(ledger).run().await.assert();
 }
 
 /// Blocks are what the authority lists, so its write side is checked without them; charges are checked through them.
@@ -78,5 +78,5 @@ async fn leased_sql_credits_keep_the_contract(place: Place) {
 async fn leased_redis_credits_keep_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
-    crate::suites::with_one_bucket(leased_charges(Resilient::new(ledger.clone()))).run().await.assert();
+    leased_charges(Resilient::new(ledger.clone())).run().await.assert();
 }

@@ -44,20 +44,6 @@ pub(crate) fn refund(account: &Account, id: ChargeId) -> Refund<'_> {
     Refund::new(account, id, &*CLOCK)
 }
 
-/// The entries, newest first, with one entry for each change. A ledger with buckets writes one for each bucket.
-pub(crate) fn merged(entries: Vec<Entry>) -> Vec<Entry> {
-    let mut merged: Vec<Entry> = Vec::new();
-    for entry in entries {
-        match merged.last_mut() {
-            Some(last) if last.kind == entry.kind && last.kind.name() != "grant" => {
-                last.amount += entry.amount;
-            }
-            _ => merged.push(entry),
-        }
-    }
-    merged
-}
-
 /// Back ends, a clock that stands, and the service behind the gate.
 #[derive(Debug, Clone)]
 pub(crate) struct World {

@@ -9,7 +9,7 @@ use crate::amount::ChargeId;
 use crate::clock::Timestamp;
 use crate::credit::BudgetDraw;
 use crate::credit::due::Due;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 use crate::credit::model::StoredBudget;
 use crate::key::KeyId;
 
@@ -86,7 +86,7 @@ impl Budgets {
     }
 
     /// Adds what was read of a key's budget.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(in crate::credit) fn restore(&mut self, key: KeyId, stored: &StoredBudget) {
         let place = u32::try_from(self.spent.len()).unwrap_or(u32::MAX);
         let StoredBudget { spent: amount, turn, open, due, idle_from } = *stored;
@@ -95,7 +95,7 @@ impl Budgets {
     }
 
     /// Adds an open charge that was drawn from a budget, which was restored before.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(in crate::credit) fn restore_share(&mut self, id: ChargeId, key: KeyId, turn: u32) {
         if let Some(place) = self.places.get(&key) {
             self.open.insert(id, BudgetShare { place: *place, turn });
@@ -103,14 +103,20 @@ impl Budgets {
     }
 
     /// Returns the key and the period of an open charge.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(in crate::credit) fn share_of(&self, id: ChargeId) -> Option<(KeyId, u32)> {
         let share = self.open.get(&id)?;
         Some((self.spent.get(share.place as usize)?.key, share.turn))
     }
 
+    /// Returns the budget of a key to store.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    pub(in crate::credit) fn stored_of(&self, key: KeyId) -> Option<StoredBudget> {
+        self.stored().find(|(of, _)| *of == key).map(|(_, stored)| stored)
+    }
+
     /// Returns the budgets to store.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(in crate::credit) fn stored(&self) -> impl Iterator<Item = (KeyId, StoredBudget)> {
         self.spent.iter().map(|spent| {
             let Spent { key, due, idle_from, amount, turn, open } = *spent;

@@ -37,12 +37,12 @@ pub(super) struct Spill {
 }
 
 impl Draws {
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(super) fn of_one(amount: u64, bucket: u32, has_budget: bool) -> Self {
         Self { amount, bucket, source: Source::One, has_budget }
     }
 
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(super) fn of_several(amount: u64, bucket: u32, has_budget: bool) -> Self {
         Self { amount, bucket, source: Source::Several, has_budget }
     }

@@ -8,10 +8,12 @@ mod budget;
 mod close;
 mod draw;
 mod held;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod stored;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "redis")]
+mod text;
 
 use smallvec::SmallVec;
 
@@ -19,8 +21,10 @@ pub(super) use budget::OverBudget;
 pub(super) use close::Closing;
 pub(super) use draw::Draws;
 pub(super) use held::{Held, Label};
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub(super) use stored::{Numbers, StoredBudget, StoredTerms};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub(super) use stored::{Numbers, StoredBudget};
+#[cfg(feature = "redis")]
+pub(super) use text::StateText;
 
 use crate::account::{Allowance, Grant};
 use crate::amount::Credits;

@@ -1,4 +1,4 @@
-//! The form of an account's credits in a database.
+//! The form of an account's credits in a store.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use super::{Change, Draws, Held, Label, MAIN, Model, NEVER};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
 use crate::credit::due::Due;
-use crate::credit::{Balance, BucketId, BucketTerms, Entry, EntryKind};
+use crate::credit::{AdjustmentId, AdjustmentKind, Balance, BucketId, BucketTerms, Entry, EntryKind};
 use crate::error::StoreError;
 use crate::key::KeyId;
 
@@ -34,21 +34,21 @@ pub(in crate::credit) struct Numbers {
 /// The buckets and the debt, as they are stored in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredBuckets {
-    started: Vec<StoredBucket>,
+pub(super) struct StoredBuckets {
+    pub(super) started: Vec<StoredBucket>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pending: Vec<StoredBucket>,
     #[serde(default, skip_serializing_if = "is_zero")]
-    debt: u64,
+    pub(super) debt: u64,
     /// The number of the next bucket.
     next: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredBucket {
+pub(super) struct StoredBucket {
     #[serde(default, skip_serializing_if = "is_zero")]
-    number: u32,
+    pub(super) number: u32,
     /// The id and the terms. `None` for the main bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -56,9 +56,9 @@ struct StoredBucket {
     terms: Option<StoredTerms>,
     priority: u16,
     amount: u64,
-    left: u64,
+    pub(super) left: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
-    open: u64,
+    pub(super) open: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     expired: bool,
 }
@@ -66,7 +66,7 @@ struct StoredBucket {
 /// The terms of a bucket, as they are stored in JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::credit) struct StoredTerms {
+struct StoredTerms {
     kind: String,
     priority: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,12 +91,91 @@ impl From<&BucketTerms> for StoredTerms {
 }
 
 impl StoredTerms {
-    pub(in crate::credit) fn to_terms(&self) -> Result<BucketTerms, StoreError> {
+    fn to_terms(&self) -> Result<BucketTerms, StoreError> {
         Ok(BucketTerms {
             kind: self.kind.parse().map_err(StoreError::corrupt)?,
             priority: self.priority,
             valid_from: self.valid_from.map(Timestamp::from_millis),
             expires: self.expires.map(Timestamp::from_millis),
+        })
+    }
+}
+
+/// The buckets that an adjustment names, as they are stored in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdjustmentTerms {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bucket: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<StoredTerms>,
+}
+
+impl AdjustmentKind {
+    /// Returns the stored form: the name of the kind, the amount, and the buckets in JSON.
+    pub(in crate::credit) fn stored(&self) -> (&'static str, Credits, Option<String>) {
+        let named = |bucket: Option<&BucketId>, terms: Option<&BucketTerms>| {
+            let named =
+                AdjustmentTerms { bucket: bucket.map(BucketId::stored), terms: terms.map(StoredTerms::from) };
+            serde_json::to_string(&named).ok()
+        };
+        match self {
+            Self::TopUp(amount) => ("top-up", *amount, None),
+            Self::TopUpInto { amount, terms } => ("top-up", *amount, named(None, Some(terms))),
+            Self::Deduct(amount) => ("deduct", *amount, None),
+            Self::Expire(bucket) => ("expire", Credits::ZERO, named(Some(bucket), None)),
+            Self::Move { from, amount, terms } => ("move", *amount, named(Some(from), Some(terms))),
+            Self::Set(amount) => ("set", *amount, None),
+            Self::MakeUnlimited => ("unlimited", Credits::ZERO, None),
+        }
+    }
+
+    pub(in crate::credit) fn from_stored(
+        kind: &str,
+        amount: Credits,
+        named: Option<&str>,
+    ) -> Result<Self, StoreError> {
+        let named: Option<AdjustmentTerms> =
+            named.map(serde_json::from_str).transpose().map_err(StoreError::corrupt)?;
+        let (bucket, terms) = named.map_or((None, None), |named| (named.bucket, named.terms));
+        let bucket = bucket.as_deref().map(BucketId::from_stored).transpose()?;
+        let terms = terms.as_ref().map(StoredTerms::to_terms).transpose()?;
+        Ok(match (kind, bucket, terms) {
+            ("top-up", None, None) => Self::TopUp(amount),
+            ("top-up", None, Some(terms)) => Self::TopUpInto { amount, terms },
+            ("deduct", None, None) => Self::Deduct(amount),
+            ("expire", Some(bucket), None) => Self::Expire(bucket),
+            ("move", Some(from), Some(terms)) => Self::Move { from, amount, terms },
+            ("set", None, None) => Self::Set(amount),
+            ("unlimited", None, None) => Self::MakeUnlimited,
+            _ => return Err(StoreError::corrupt("unknown kind of a stored adjustment")),
+        })
+    }
+}
+
+impl EntryKind {
+    /// Returns the kind of a stored name, with the id of its charge or of its adjustment.
+    pub(in crate::credit) fn from_stored(
+        name: &str,
+        charge: impl FnOnce() -> Result<ChargeId, StoreError>,
+        adjustment: impl FnOnce() -> Result<AdjustmentId, StoreError>,
+    ) -> Result<Self, StoreError> {
+        Ok(match name {
+            "charge" => Self::Charge(charge()?),
+            "settlement" => Self::Settlement(charge()?),
+            "overage" => Self::Overage(charge()?),
+            "refund" => Self::Refund(charge()?),
+            "grant" => Self::Grant,
+            "opening" => Self::Opening,
+            "expired" => Self::Expired,
+            "debt-paid" => Self::DebtPaid,
+            "folded" => Self::Folded,
+            "top-up" => Self::TopUp(adjustment()?),
+            "deduction" => Self::Deduction(adjustment()?),
+            "set" => Self::Set(adjustment()?),
+            "moved" => Self::Moved(adjustment()?),
+            "unlimited" => Self::Unlimited(adjustment()?),
+            _ => return Err(StoreError::corrupt("unknown kind of a stored entry")),
         })
     }
 }
@@ -116,7 +195,7 @@ impl BucketId {
         }
         let own = [Self::Main, Self::Purchased, Self::Returned, Self::Debt];
         let found = own.into_iter().find(|own| own.to_string() == text);
-        found.ok_or_else(|| StoreError::corrupt("unknown id of a bucket in the database"))
+        found.ok_or_else(|| StoreError::corrupt("unknown id of a stored bucket"))
     }
 }
 
@@ -146,7 +225,7 @@ impl StoredBucket {
                 let label = Label::new(BucketId::from_stored(id)?, terms.to_terms()?);
                 Held::new(self.number, label, self.amount)
             }
-            _ => return Err(StoreError::corrupt("a bucket in the database has no id or no terms")),
+            _ => return Err(StoreError::corrupt("a stored bucket has no id or no terms")),
         };
         (held.priority, held.amount, held.left) = (self.priority, self.amount, self.left);
         (held.open, held.expired) = (self.open, self.expired);
@@ -184,10 +263,15 @@ impl Model {
     /// Such a version may still run. It changes only the balance and the sum of the open charges: what differs belongs
     /// to the main bucket.
     pub(in crate::credit) fn restored(buckets: Option<&str>, numbers: Numbers) -> Result<Self, StoreError> {
+        let stored = buckets.map(serde_json::from_str).transpose().map_err(StoreError::corrupt)?;
+        Self::of_stored(stored, numbers)
+    }
+
+    /// Creates the credits from the buckets and the numbers, as [`Model::restored`] does.
+    pub(super) fn of_stored(stored: Option<StoredBuckets>, numbers: Numbers) -> Result<Self, StoreError> {
         let mut model = Self::new();
         (model.unlimited, model.due, model.seen) = (numbers.unlimited, numbers.due, numbers.seen);
-        if let Some(text) = buckets {
-            let stored: StoredBuckets = serde_json::from_str(text).map_err(StoreError::corrupt)?;
+        if let Some(stored) = stored {
             model.buckets.clear();
             for bucket in &stored.started {
                 model.buckets.push(bucket.to_held(model.due)?);
@@ -211,12 +295,11 @@ impl Model {
         model.balance = numbers.balance;
         model.beside = pending.cast_signed() - model.debt().cast_signed();
         let main = model.buckets.iter_mut().find(|held| held.is_main());
-        let main =
-            main.ok_or_else(|| StoreError::corrupt("an account in the database has no main bucket"))?;
+        let main = main.ok_or_else(|| StoreError::corrupt("a stored account has no main bucket"))?;
         let moved = |amount: u64, from: u64, to: u64| amount.checked_add(to)?.checked_sub(from);
         match (moved(main.left, left, numbers.balance), moved(main.open, open, numbers.open)) {
             (Some(left), Some(open)) => (main.left, main.open) = (left, open),
-            _ => return Err(StoreError::corrupt("a balance in the database is less than its buckets")),
+            _ => return Err(StoreError::corrupt("a stored balance is less than its buckets")),
         }
         if numbers.lent > 0 {
             model.rest().lent = numbers.lent;
@@ -281,9 +364,8 @@ impl Model {
             return Ok(Draws::of_one(amount, number(text)?, has_budget));
         };
         let part = |text: &str| {
-            let (bucket, amount) = text
-                .split_once(':')
-                .ok_or_else(|| StoreError::corrupt("a draw in the database has no amount"))?;
+            let (bucket, amount) =
+                text.split_once(':').ok_or_else(|| StoreError::corrupt("a stored draw has no amount"))?;
             Ok((number(bucket)?, amount.parse::<u64>().map_err(StoreError::corrupt)?))
         };
         let (bucket, _) = part(first)?;

@@ -1,23 +1,44 @@
--- Takes a charge. From KEYS[key] on: the balance, its open charges, its entries and its closed charges. From ARGV[at]
--- on: the id, the amount, and the arguments of `call`. Returns a code and the balance. The code is 0 if the balance is
--- too small, 1 if the charge is taken, 2 if there is no limit and 3 if the charge was closed before.
+-- Takes a charge. From KEYS[key] on: the credits, the open charges, the entries, the closed charges and the budgets. From
+-- ARGV[at] on: the id; the amount; the time; the code of the grant's period, empty without a grant; the committed amount
+-- of a block, empty for another charge; and the budget's key, the code of its period and its amount, empty without one.
+-- Returns a code and the balance, or what is left of the budget and the start of its next period.
 local function charge(key, at)
-  local account, open = open_balance(KEYS[key], KEYS[key + 2]), KEYS[key + 1]
-  local id, amount = ARGV[at], big(ARGV[at + 1])
-  call(account, at + 2)
-  local answer = 1
-  if account.unlimited then
-    answer = 2
-  elseif has_ended(key, id) then
-    answer = 3
-  elseif less(account.balance, amount)
-    or redis.call('HSETNX', open, id, ARGV[at + 1] .. ' ' .. server_time()) == 0 then
-    local kept = redis.call('HGET', open, id)
-    if not kept then answer = 0 elseif kept:find('^void') then answer = 3 end
-  else
-    account.held = plus(account.held, amount)
-    move(account, plus(account.balance, amount, -1), 'charge', id)
+  local keys = keys_from(key)
+  local id, amount, now, budget_key = ARGV[at], big(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 5]
+  local state, kept = open_state(keys)
+  if state and is_held(state.holder) then return { BUSY } end
+  if not state or not nothing_is_due(state, ARGV[at + 3], tonumber(now)) then return due(keys, kept, id, budget_key) end
+  local unlimited = state.unlimited == '1'
+  if unlimited and budget_key == '' then return { NO_LIMIT, '0' } end
+  local answer, open = unlimited and NO_LIMIT or POSTED, redis.call('HGET', keys.open, id)
+  if has_ended(keys.closed, id) or (open and open:find('^void')) then return { CLOSED, '0' } end
+  if open then return { answer, text(state.balance) } end
+  if not unlimited and less(state.balance, amount) then return { INSUFFICIENT, text(state.balance) } end
+
+  local of_budget = '.'
+  if budget_key ~= '' then
+    local budget, most = read_budget(keys, budget_key), big(ARGV[at + 7])
+    local time = tonumber(now)
+    if not budget or budget.period ~= ARGV[at + 6] or time >= tonumber(budget.till) or time < tonumber(budget.from) then
+      return due(keys, kept, id, budget_key)
+    end
+    local spent = plus(budget.spent, amount)
+    if less(most, spent) then return { OVER_BUDGET, text(minus(most, budget.spent)), budget.till } end
+    budget.spent, budget.open = spent, budget.open + 1
+    save_budget(keys, budget)
+    of_budget = budget_key .. ':' .. budget.turn
   end
-  save(account)
-  return { answer, text(account.balance) }
+
+  state.seen = now
+  local draws, committed = {}, '.'
+  if not unlimited then
+    draws = take(state, amount, 'charge', id, true)
+    if ARGV[at + 4] ~= '' then
+      local part = smaller(big(ARGV[at + 4]), amount)
+      committed, state.lent = text(part), plus(state.lent, main_part_beyond(draws, amount, part))
+    end
+  end
+  redis.call('HSET', keys.open, id, charge_text(ARGV[at + 1], server_time(), committed, draws, unlimited, of_budget))
+  save(state)
+  return { answer, text(state.balance) }
 end

@@ -1,12 +1,9 @@
--- Folds the oldest entries into one: all entries before the first one that is not older than a given time. KEYS: the
--- entries, newest first. ARGV: the time. Returns the number of removed entries.
-local entries, before, old = redis.call('LRANGE', KEYS[1], 0, -1), tonumber(ARGV[1]), 0
-for place = #entries, 1, -1 do
-  if tonumber(entries[place]:match('%S+$')) >= before then break end
-  old = old + 1
-end
-if old < 2 then return 0 end
-local number, balance, at = entries[#entries - old + 1]:match('^(%d+) %S+ %S+ %S+ (%S+) (%S+)$')
-redis.call('LTRIM', KEYS[1], 0, #entries - old)
-redis.call('LSET', KEYS[1], -1, table.concat({ number, 'folded', '-', balance == 'unlimited' and '0' or balance, balance, at }, ' '))
-return old - 1
+-- Replaces the oldest entries by those that represent them. KEYS: the entries, newest first. ARGV: the number of entries to
+-- replace, the newest and the oldest of them, and the lines that take their place, newest first. Returns 1, or 0 if
+-- another node has changed these entries meanwhile.
+local old = tonumber(ARGV[1])
+local newest, oldest = redis.call('LINDEX', KEYS[1], -old), redis.call('LINDEX', KEYS[1], -1)
+if newest ~= ARGV[2] or oldest ~= ARGV[3] then return 0 end
+redis.call('LTRIM', KEYS[1], 0, -old - 1)
+for place = 4, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[place]) end
+return 1

@@ -1,20 +1,26 @@
 //! A credit ledger in Redis, shared by a fleet.
 
 mod admin;
+mod audit;
+mod call;
 mod lease;
 mod sweep;
 
 use std::fmt;
 use std::sync::Arc;
 
-use redis::{FromRedisValue, Script};
+use percent_encoding::percent_decode_str;
+use redis::Script;
 
-use crate::account::Allowance;
-use crate::amount::{ChargeId, Credits};
-use crate::clock::Timestamp;
-use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger, EntryKind, Refund, Settlement, one_bucket};
+pub(crate) use call::Reply;
+use call::{Call, code};
+
+use crate::amount::{ChargeId, Credits, Currency};
+use crate::credit::decide::{Answer, Ask, Close};
+use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger, Refund, Settlement};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
+use crate::name::AccountId;
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
@@ -23,10 +29,14 @@ use crate::redis::RedisServer;
 /// Configure Redis to write to disk (`appendonly yes`) and never to evict balances (`maxmemory-policy noeviction`, or
 /// `volatile-…`, because a balance does not expire).
 ///
-/// The ledger has one bucket, and only the default currency. It has no budgets, and takes no cost above the charge.
+/// A charge, a settlement and a refund are one script each, in one round trip. A draw can be a part of the round trip of a
+/// charge: see [`RedisLimiter`](crate::limit::RedisLimiter). What depends on a calendar takes a second round trip: the first
+/// charge of an account or of a key's budget, a grant that is due, a bucket that starts or expires, and the payment of a
+/// debt. The node then decides the call, and a script stores the result if nothing has changed meanwhile. An adjustment takes
+/// two round trips. A node that is overtaken several times is given a moment, of up to 100 ms, in which it alone may
+/// change the credits: other calls of the account wait for it.
 ///
-/// Every call is one script, in one round trip. A draw can be a part of the round trip of a charge: see
-/// [`RedisLimiter`](crate::limit::RedisLimiter). Of each account, the last 1,000 entries are kept, or slightly more, and
+/// Of each account, the last 1,000 entries are kept, or slightly more, and
 /// the ids of its last 1,024 adjustments. A charge that is repeated within five minutes of its end is not taken again.
 /// A refund that arrives before its charge is stored, and the charge is then not taken. The charges of a crashed
 /// node stay open, and such refunds stay stored, until [`sweep`](RedisLedger::sweep) closes them.
@@ -50,82 +60,128 @@ pub struct RedisLedger {
 struct Scripts {
     charge: Script,
     close: Script,
-    adjust: Script,
-    entries: Script,
-    lease: Script,
     commit: Script,
+    look: Script,
+    read: Script,
+    store: Script,
+    entries: Script,
     fold: Script,
+    erase: Script,
+    audit: Script,
 }
 
-pub(crate) const BALANCE_SCRIPT: &str =
-    concat!(include_str!("numbers.lua"), "\n", include_str!("balance.lua"), "\n", include_str!("closed.lua"));
-const BLOCKS: &str = include_str!("blocks.lua");
+pub(crate) const STATE_SCRIPT: &str = concat!(include_str!("numbers.lua"), "\n", include_str!("state.lua"));
 pub(crate) const CHARGE: &str = include_str!("charge.lua");
-const CLOSE: &str = include_str!("close.lua");
-const ADJUST: &str = include_str!("adjust.lua");
-const ENTRIES: &str = include_str!("entries.lua");
-const FOLD: &str = include_str!("fold.lua");
 
-/// The party that closes a charge.
-#[derive(Debug, Clone, Copy)]
-enum Holder {
-    Alive,
-    Gone,
-}
-
-impl Holder {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Alive => "alive",
-            Self::Gone => "abandoned",
-        }
-    }
-}
-
-/// The answer of a script to a charge: the outcome code and the balance.
-pub(crate) type Answer = (u8, String);
+/// The number of keys of the charge script. The script of a meter repeats it.
+const CHARGE_KEYS: usize = 5;
 
 impl RedisLedger {
     /// Creates a ledger that keeps its balances on this server.
     pub fn new(server: RedisServer) -> Self {
-        let script = |bodies: &[&str]| Script::new(&[&[CLOCK, BALANCE_SCRIPT], bodies].concat().join("\n"));
+        let script = |body: &str| Script::new(&[CLOCK, STATE_SCRIPT, body].join("\n"));
         let scripts = Scripts {
-            charge: script(&[CHARGE, "return charge(1, 1)"]),
-            close: script(&[BLOCKS, CLOSE]),
-            adjust: script(&[BLOCKS, ADJUST]),
-            entries: Script::new(ENTRIES),
-            lease: script(&[BLOCKS, CHARGE, lease::LEASE]),
-            commit: script(&[BLOCKS, lease::COMMIT]),
-            fold: Script::new(FOLD),
+            charge: script(&[CHARGE, "return charge(1, 1)"].join("\n")),
+            close: script(include_str!("close.lua")),
+            commit: script(include_str!("commit.lua")),
+            look: script(include_str!("look.lua")),
+            read: script(include_str!("read.lua")),
+            store: script(include_str!("store.lua")),
+            entries: Script::new(include_str!("entries.lua")),
+            fold: Script::new(include_str!("fold.lua")),
+            erase: Script::new(include_str!("erase.lua")),
+            audit: Script::new(include_str!("audit.lua")),
         };
         Self { server, scripts: Arc::new(scripts) }
     }
 
-    /// Returns the key of an account's balance, which is also the prefix of the account's other keys.
-    fn balance_key(&self, account: &str) -> String {
+    /// Returns the name of an account's credits in the default currency, which begins the names of all its keys.
+    fn name_of(&self, account: &str) -> String {
         format!("{}:credits", self.server.of_account(account))
     }
 
-    /// Returns the keys that the charge script reads and writes.
-    pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 4] {
-        keys_of(&self.balance_key(charge.account.id.as_str()))
+    /// Returns the keys of an account's credits in a currency.
+    fn keys(&self, account: &str, currency: &Currency) -> Keys {
+        let all = self.name_of(account);
+        if currency.is_default() {
+            return Keys::new(&all, &all);
+        }
+        Keys::new(&format!("{all}:in:{currency}"), &all)
     }
 
-    /// Closes a charge.
-    ///
-    /// The answer is true if the charge was open.
-    fn close<T: FromRedisValue + Send + 'static>(
+    /// Returns the account and the currency of the name of credits.
+    fn parts(&self, name: &str) -> Result<(AccountId, Currency), StoreError> {
+        let unreadable = || StoreError::corrupt("unknown name of a balance in Redis");
+        let start = format!("{}:{{a:", self.server.options().prefix);
+        let (account, rest) =
+            name.strip_prefix(&start).and_then(|rest| rest.split_once('}')).ok_or_else(unreadable)?;
+        let account = percent_decode_str(account).decode_utf8().map_err(StoreError::corrupt)?;
+        let currency = match rest.strip_prefix(":credits").ok_or_else(unreadable)? {
+            "" => Currency::CREDITS,
+            other => {
+                other.strip_prefix(":in:").ok_or_else(unreadable)?.parse().map_err(StoreError::corrupt)?
+            }
+        };
+        Ok((account.as_ref().into(), currency))
+    }
+
+    /// Returns the keys that the charge script reads and writes.
+    pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; CHARGE_KEYS] {
+        let [state, open, entries, closed, budgets, ..] =
+            self.keys(charge.account.id.as_str(), charge.currency).0;
+        [state, open, entries, closed, budgets]
+    }
+
+    /// Returns the call of a charge, or of a block of which an amount is committed.
+    fn charge_call(&self, charge: &Charge<'_>, committed: Option<Credits>) -> Call<'_> {
+        let keys = self.keys(charge.account.id.as_str(), charge.currency);
+        let ask = Ask::charge_to(keys.account(), charge, committed);
+        let arguments = charge_arguments(charge, committed);
+        Call { keys, script: &self.scripts.charge, arguments, ask, currency: written(charge.currency) }
+    }
+
+    fn take(&self, charge: &Charge<'_>, committed: Option<Credits>) -> StoreFuture<Charged> {
+        let ledger = self.clone();
+        let Call { keys, arguments, ask, currency, .. } = self.charge_call(charge, committed);
+        StoreFuture::boxed(async move {
+            let script = &ledger.scripts.charge;
+            charged(&ledger.call(Call { keys, script, arguments, ask, currency }).await?)
+        })
+    }
+
+    /// Completes a charge after the first answer of its script, which was a part of another script.
+    pub(crate) fn complete_charge(
         &self,
-        balance_key: &str,
-        id: ChargeId,
-        cost: Credits,
-        kind: &EntryKind,
-        holder: Holder,
-    ) -> StoreFuture<T> {
-        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let keys = keys_of(balance_key);
-        let arguments = [shown(id), cost.to_string(), kind.name().to_owned(), holder.name().to_owned()];
-        StoreFuture::boxed(async move { server.run(&scripts.close, &keys, &arguments).await })
+        charge: &Charge<'_>,
+    ) -> impl FnOnce(Reply) -> StoreFuture<Charged> + Send + 'static {
+        let ledger = self.clone();
+        let Call { keys, arguments, ask, currency, .. } = self.charge_call(charge, None);
+        move |reply| {
+            StoreFuture::boxed(async move {
+                let script = &ledger.scripts.charge;
+                charged(&ledger.complete(Call { keys, script, arguments, ask, currency }, reply).await?)
+            })
+        }
+    }
+
+    /// Closes a charge. The answer is true if it was open.
+    async fn close(&self, keys: Keys, close: Close, currency: String) -> Result<bool, StoreError> {
+        let now = close.now.map(|now| now.as_millis().to_string()).unwrap_or_default();
+        let overage = if close.overage == crate::account::Overage::Debt { "debt" } else { "cap" };
+        let holder = if close.abandoned { "abandoned" } else { "alive" };
+        let kind = (close.kind)(close.id).name();
+        let arguments = [&shown(close.id), &close.cost.to_string(), kind, holder, &now];
+        let mut arguments = arguments.map(str::to_owned).to_vec();
+        arguments.extend([code(&close.allowance), overage.to_owned()]);
+        let (script, ask) = (&self.scripts.close, Ask::Close(close));
+        let answer = self.call(Call { keys, script, arguments, ask, currency }).await?;
+        Ok(matches!(answer, Answer::Closed(true)))
+    }
+
+    fn end(&self, account: &str, currency: &Currency, ask: impl FnOnce(AccountId) -> Ask) -> StoreFuture<()> {
+        let (ledger, keys, currency) = (self.clone(), self.keys(account, currency), written(currency));
+        let Ask::Close(close) = ask(keys.account()) else { return StoreFuture::ready(()) };
+        StoreFuture::boxed(async move { ledger.close(keys, close, currency).await.map(drop) })
     }
 
     /// The server.
@@ -134,63 +190,56 @@ impl RedisLedger {
     }
 }
 
-/// The suffixes of the keys beside an account's balance: its open charges, its entries, and its recently closed
-/// charges.
-const BESIDE: [&str; 3] = [":open", ":entries", ":closed"];
+/// The ends of the names of the keys of an account's credits in one currency: the credits, the open charges, the entries,
+/// the recently closed charges, the budgets, the adjustments, and their ids.
+const ENDS: [&str; 7] = ["", ":open", ":entries", ":closed", ":budgets", ":made", ":made:order"];
 
-/// Returns the key of the balance and the keys beside it.
-fn keys_of(balance_key: &str) -> [String; 4] {
-    let [open, entries, closed] = BESIDE.map(|rest| format!("{balance_key}{rest}"));
-    [balance_key.to_owned(), open, entries, closed]
-}
+/// The keys of an account's credits in one currency, and the key of the account's currencies.
+#[derive(Debug, Clone)]
+struct Keys([String; ENDS.len() + 1]);
 
-pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
-    let mut arguments = vec![shown(charge.id), charge.amount.to_string()];
-    arguments.extend(terms(charge.allowance, charge.now.wall()));
-    arguments
-}
+impl Keys {
+    /// Creates the keys of the credits of this name. `all` is the name of those in the default currency.
+    fn new(name: &str, all: &str) -> Self {
+        let [state, open, entries, closed, budgets, made, order] = ENDS.map(|end| format!("{name}{end}"));
+        Self([state, open, entries, closed, budgets, made, order, format!("{all}:currencies")])
+    }
 
-/// Returns the time of a call and the terms of the account's grant at that time.
-///
-/// The terms are the grant's amount, its next due time if it is applied now, its period, the code of the period,
-/// the due time after the next one, and the mean length of the period.
-fn terms(allowance: &Allowance, now: Timestamp) -> [String; 7] {
-    let shown = |time: Timestamp| time.as_millis().to_string();
-    let [amount, turn, period, code, second, mean] = match allowance {
-        Allowance::Grant(grant) => {
-            let turn = grant.next_after(now);
-            let numbers = [grant.every().unwrap_or(0), grant.code(), grant.mean()];
-            let [period, code, mean] = numbers.map(|number| number.to_string());
-            [grant.amount().to_string(), shown(turn), period, code, shown(grant.next_after(turn)), mean]
-        }
-        Allowance::None | Allowance::Unlimited => {
-            let none = || "0".to_owned();
-            [String::new(), String::new(), none(), none(), String::new(), none()]
-        }
-    };
-    [shown(now), amount, turn, period, code, second, mean]
-}
-
-pub(crate) fn charged((became, balance): Answer) -> Result<Charged, StoreError> {
-    let balance = credits(&balance)?;
-    match became {
-        0 => Ok(Charged::Insufficient { balance }),
-        1 => Ok(Charged::Posted { balance: Some(balance) }),
-        2 => Ok(Charged::Posted { balance: None }),
-        _ => Err(StoreError::rejected("the charge was closed before it was opened")),
+    /// Returns the name by which a batch knows the credits.
+    fn account(&self) -> AccountId {
+        self.0[0].as_str().into()
     }
 }
 
-fn credits(text: &str) -> Result<Credits, StoreError> {
-    let amount = text.parse::<u64>().ok().filter(|amount| *amount <= Credits::MAX.get());
-    amount
-        .map(Credits::new)
-        .ok_or_else(|| StoreError::corrupt("a balance in Redis is not a valid amount of credits"))
+/// Returns the currency, empty for the default one.
+fn written(currency: &Currency) -> String {
+    if currency.is_default() { String::new() } else { currency.to_string() }
+}
+
+pub(crate) fn charge_arguments(charge: &Charge<'_>, committed: Option<Credits>) -> Vec<String> {
+    let (now, committed) = (charge.now.wall().as_millis(), committed.map(|part| part.to_string()));
+    let [key, period, most] = match charge.budget {
+        Some(draw) => {
+            let (key, budget) = (call::hex(draw.key.as_bytes()), draw.budget);
+            [key, budget.turns().code().to_string(), budget.amount().to_string()]
+        }
+        None => [const { String::new() }; 3],
+    };
+    let (committed, period_of_grant) = (committed.unwrap_or_default(), code(charge.allowance));
+    let (id, amount) = (shown(charge.id), charge.amount.to_string());
+    vec![id, amount, now.to_string(), period_of_grant, committed, key, period, most]
+}
+
+fn charged(answer: &Answer) -> Result<Charged, StoreError> {
+    match answer {
+        Answer::Charged(charged) => Ok(*charged),
+        _ => Err(StoreError::corrupt("Redis returned a result of another type")),
+    }
 }
 
 /// Formats a charge's id as stored in Redis.
 fn shown(id: ChargeId) -> String {
-    format!("{:032x}", u128::from_be_bytes(id.to_bytes()))
+    call::hex(&id.to_bytes())
 }
 
 fn read_id(text: &str) -> Option<ChargeId> {
@@ -199,26 +248,17 @@ fn read_id(text: &str) -> Option<ChargeId> {
 
 impl CreditLedger for RedisLedger {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        if let Err(error) = one_bucket::accept_charge(charge) {
-            return StoreFuture::failed(error);
-        }
-        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let keys = self.charge_keys(charge);
-        let arguments = charge_arguments(charge);
-        StoreFuture::boxed(
-            async move { server.run(&scripts.charge, &keys, &arguments).await.and_then(charged) },
-        )
+        self.take(charge, None)
     }
 
     fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
-        let Settlement { account, id, cost, .. } = *settlement;
-        let balance_key = self.balance_key(account.id.as_str());
-        self.close(&balance_key, id, cost, &EntryKind::Settlement(id), Holder::Alive)
+        self.end(settlement.account.id.as_str(), settlement.currency, |account| {
+            Ask::settle(account, settlement)
+        })
     }
 
     fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
-        let (balance_key, id) = (self.balance_key(refund.account.id.as_str()), refund.id);
-        self.close(&balance_key, id, Credits::ZERO, &EntryKind::Refund(id), Holder::Alive)
+        self.end(refund.account.id.as_str(), refund.currency, |account| Ask::refund(account, refund))
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use redis::cmd;
 
-use super::{Holder, RedisLedger, credits, read_id};
-use crate::amount::Credits;
+use super::call::{credits, read_entry, write_entry};
+use super::{Keys, RedisLedger, read_id};
+use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-use crate::credit::{Abandoned, EntryKind};
+use crate::credit::decide::Close;
+use crate::credit::fold::{OldEntry, kept};
+use crate::credit::{Abandoned, Balance, BucketId, Entry, EntryKind};
 use crate::error::StoreError;
 use crate::metrics;
 
@@ -65,23 +68,52 @@ impl RedisLedger {
     /// Returns the number of removed entries.
     pub(super) async fn fold(&self, before: Timestamp) -> Result<u64, StoreError> {
         let (mut cursor, mut gone) = (None, 0);
-        let before = [before.as_millis().to_string()];
         while let Some(names) = self.page("entries", &mut cursor).await? {
             for name in names {
-                gone += self.server.run::<u64>(&self.scripts.fold, &[name], &before).await?;
+                gone += self.fold_account(&name, before).await?;
             }
         }
         Ok(gone)
     }
 
+    /// Folds the entries in a list.
+    async fn fold_account(&self, name: &str, before: Timestamp) -> Result<u64, StoreError> {
+        loop {
+            let all: Vec<String> = self.server.ask(cmd("LRANGE").arg(name).arg(0).arg(-1)).await?;
+            let mut old = Vec::new();
+            for text in all.iter().rev() {
+                let entry = read_entry(text)?;
+                if entry.at >= before {
+                    break;
+                }
+                old.push(entry);
+            }
+            let lines = folded(&old);
+            if old.len() < 2 || lines.len() == old.len() {
+                return Ok(0);
+            }
+            let newest = all[all.len() - old.len()].clone();
+            let oldest = all[all.len() - 1].clone();
+            let mut arguments = vec![old.len().to_string(), newest, oldest];
+            arguments.extend(lines.iter().rev().map(write_entry));
+            if self.server.run::<u8>(&self.scripts.fold, &[name.to_owned()], &arguments).await? == 1 {
+                return Ok((old.len() - lines.len()) as u64);
+            }
+        }
+    }
+
     /// Returns the next page of keys with the suffix `what`, or `None` after the last page.
     ///
     /// A key may be returned twice.
-    async fn page(&self, what: &str, cursor: &mut Option<String>) -> Result<Option<Vec<String>>, StoreError> {
+    pub(super) async fn page(
+        &self,
+        what: &str,
+        cursor: &mut Option<String>,
+    ) -> Result<Option<Vec<String>>, StoreError> {
         if cursor.as_deref() == Some("0") {
             return Ok(None);
         }
-        let every_account = format!("{}:{{a:*}}:credits:{what}", literal(&self.server.options().prefix));
+        let every_account = format!("{}:{{a:*}}:credits*:{what}", literal(&self.server.options().prefix));
         let mut scan = cmd("SCAN");
         scan.arg(cursor.as_deref().unwrap_or("0")).arg("MATCH").arg(&every_account).arg("COUNT").arg(STEP);
         let (next, names): (String, Vec<String>) = self.server.ask(&scan).await?;
@@ -134,13 +166,47 @@ impl Sweep<'_> {
             return self.ledger.server.ask::<()>(cmd("HDEL").arg(open).arg(id)).await.map(|()| 0);
         };
         let id = read_id(id).ok_or_else(unreadable)?;
-        let (cost, kind) = match self.abandoned {
-            Abandoned::Refund => (Credits::ZERO, EntryKind::Refund(id)),
-            Abandoned::Settle => (taken, EntryKind::Settlement(id)),
+        let (cost, kind): (_, fn(ChargeId) -> EntryKind) = match self.abandoned {
+            Abandoned::Refund => (Credits::ZERO, EntryKind::Refund),
+            Abandoned::Settle => (taken, EntryKind::Settlement),
         };
-        let balance_key = open.strip_suffix(":open").unwrap_or(open);
-        self.ledger.close(balance_key, id, cost, &kind, Holder::Gone).await
+        let name = open.strip_suffix(":open").unwrap_or(open);
+        // A currency that has a charge is known already.
+        let keys = Keys::new(name, name);
+        let close = Close::abandoned(keys.account(), id, cost, kind);
+        self.ledger.close(keys, close, String::new()).await.map(u64::from)
     }
+}
+
+/// Returns the entries that represent old ones, the oldest first.
+fn folded(old: &[Entry]) -> Vec<Entry> {
+    let balance = |entry: &Entry| match entry.balance {
+        Balance::Unlimited => None,
+        Balance::Owed(debt) => Some(-debt.get().cast_signed()),
+        Balance::Limited(credits) => Some(credits.get().cast_signed()),
+    };
+    let read: Vec<OldEntry> = old
+        .iter()
+        .map(|entry| OldEntry {
+            number: entry.number.cast_signed(),
+            bucket: (entry.bucket != BucketId::Main).then(|| entry.bucket.stored()),
+            left: entry.left.get().cast_signed(),
+            balance: balance(entry),
+        })
+        .collect();
+    let mut lines = Vec::new();
+    for kept in kept(&read) {
+        let Some(entry) = old.iter().find(|entry| entry.number == kept.number.cast_unsigned()) else {
+            continue;
+        };
+        let balance = match kept.balance {
+            None => Balance::Unlimited,
+            Some(debt @ ..0) => Balance::Owed(Credits::new(debt.unsigned_abs())),
+            Some(balance) => Balance::Limited(Credits::new(balance.cast_unsigned())),
+        };
+        lines.push(Entry { kind: EntryKind::Folded, amount: kept.amount, balance, ..entry.clone() });
+    }
+    lines
 }
 
 /// Parses a stored charge: its amount and its time.

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::rows;
-use crate::amount::Currency;
+use crate::credit::Disagreement;
 use crate::credit::model::Model;
 use crate::error::StoreError;
-use crate::name::AccountId;
 use crate::sql::{Database, Row, Statement};
 
 /// The number of accounts that are recomputed in one statement.
@@ -14,29 +13,6 @@ const AT_ONCE: u16 = 64;
 
 /// The maximum duration of one audit statement: an account may have many entries.
 const PATIENCE: Duration = Duration::from_mins(10);
-
-/// An account whose stored balance, buckets or sum of open charges differ from the recomputed values, or whose entries are
-/// inconsistent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Disagreement {
-    /// The account.
-    pub account: AccountId,
-    /// The currency of the credits.
-    pub currency: Currency,
-    /// The stored sum of all buckets minus the debt; zero if there is no limit.
-    pub balance: i64,
-    /// The sum of the entries.
-    pub entries: i64,
-    /// The stored sum of the open charges.
-    pub held: i64,
-    /// The recomputed sum of the open charges.
-    pub open: i64,
-    /// The number of entries that are missing or do not follow from the previous entry.
-    pub broken: i64,
-    /// The number of buckets whose stored amount differs from the sum of their entries. The debt counts as one.
-    pub buckets: i64,
-}
 
 pub(super) async fn audit(database: &Database) -> Result<Vec<Disagreement>, StoreError> {
     let (mut found, mut after) = (Vec::new(), String::new());

@@ -1,10 +1,10 @@
 //! Leased blocks in the SQL ledger.
 
 use super::SqlLedger;
-use super::ask::{Answer, Ask};
 use super::rows;
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
+use crate::credit::decide::{Answer, Ask};
 use crate::credit::{Charge, Charged, CreditLeasing};
 use crate::future::StoreFuture;
 

@@ -1,8 +1,6 @@
 //! A credit ledger in a SQL database.
 
-mod ask;
 mod audit;
-mod batch;
 mod fold;
 mod lease;
 mod read;
@@ -15,17 +13,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use audit::Disagreement;
-
-use ask::{Answer, Ask};
 use writer::Writer;
 
 use crate::account::Allowance;
 use crate::amount::Currency;
 use crate::clock::Timestamp;
+use crate::credit::decide::{Answer, Ask};
 use crate::credit::{
-    Abandoned, Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLedger, Entry,
-    EntryQuery, Refund, Settlement,
+    Abandoned, Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLedger,
+    Disagreement, Entry, EntryQuery, Refund, Settlement,
 };
 use crate::error::StoreError;
 use crate::future::StoreFuture;

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::ask::Ask;
-use super::batch::{AccountState, Batch, ChargeRow};
 use super::rows;
+use crate::credit::decide::{AccountState, Ask, Batch, ChargeRow};
 use crate::credit::model::Model;
 use crate::credit::{Entry, EntryQuery};
 use crate::error::StoreError;

@@ -1,13 +1,11 @@
 //! The mapping of balances, charges, entries and adjustments to and from database rows.
 
-use serde::{Deserialize, Serialize};
-
-use super::batch::{AccountState, MadeAdjustment};
 use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::Timestamp;
+use crate::credit::decide::{AccountState, MadeAdjustment};
 use crate::credit::due::{Due, Floor};
-use crate::credit::model::{Model, Numbers, StoredBudget, StoredTerms};
-use crate::credit::{AdjustmentId, AdjustmentKind, Balance, BucketId, BucketTerms, Entry, EntryKind};
+use crate::credit::model::{Model, Numbers, StoredBudget};
+use crate::credit::{AdjustmentId, AdjustmentKind, Balance, BucketId, Entry, EntryKind};
 use crate::error::StoreError;
 use crate::key::KeyId;
 use crate::name::AccountId;
@@ -127,34 +125,10 @@ fn number(number: i64) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(StoreError::corrupt)
 }
 
-/// The buckets that an adjustment names, as they are stored in JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AdjustmentTerms {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bucket: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    terms: Option<StoredTerms>,
-}
-
 /// Reads an adjustment from the columns of [`MADE`].
 pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, MadeAdjustment), StoreError> {
     let amount = credits(row.int(3)?)?;
-    let named: Option<AdjustmentTerms> =
-        row.maybe_text(5)?.map(serde_json::from_str).transpose().map_err(StoreError::corrupt)?;
-    let (bucket, terms) = named.map_or((None, None), |named| (named.bucket, named.terms));
-    let bucket = bucket.as_deref().map(BucketId::from_stored).transpose()?;
-    let terms = terms.as_ref().map(StoredTerms::to_terms).transpose()?;
-    let kind = match (row.text(2)?, bucket, terms) {
-        ("top-up", None, None) => AdjustmentKind::TopUp(amount),
-        ("top-up", None, Some(terms)) => AdjustmentKind::TopUpInto { amount, terms },
-        ("deduct", None, None) => AdjustmentKind::Deduct(amount),
-        ("expire", Some(bucket), None) => AdjustmentKind::Expire(bucket),
-        ("move", Some(from), Some(terms)) => AdjustmentKind::Move { from, amount, terms },
-        ("set", None, None) => AdjustmentKind::Set(amount),
-        ("unlimited", None, None) => AdjustmentKind::MakeUnlimited,
-        _ => return Err(StoreError::corrupt("unknown kind of adjustment in the database")),
-    };
+    let kind = AdjustmentKind::from_stored(row.text(2)?, amount, row.maybe_text(5)?)?;
     let id = row.text(1)?.parse().map_err(StoreError::corrupt)?;
     Ok((id, (kind, balance(row, 4)?)))
 }
@@ -170,23 +144,7 @@ pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
             .ok_or_else(|| StoreError::corrupt("an adjustment in the database has no id"))?;
         id.parse().map_err(StoreError::corrupt)
     };
-    let kind = match row.text(2)? {
-        "charge" => EntryKind::Charge(charge_id(row, 3)?),
-        "settlement" => EntryKind::Settlement(charge_id(row, 3)?),
-        "overage" => EntryKind::Overage(charge_id(row, 3)?),
-        "refund" => EntryKind::Refund(charge_id(row, 3)?),
-        "grant" => EntryKind::Grant,
-        "opening" => EntryKind::Opening,
-        "expired" => EntryKind::Expired,
-        "debt-paid" => EntryKind::DebtPaid,
-        "folded" => EntryKind::Folded,
-        "top-up" => EntryKind::TopUp(adjustment()?),
-        "deduction" => EntryKind::Deduction(adjustment()?),
-        "set" => EntryKind::Set(adjustment()?),
-        "moved" => EntryKind::Moved(adjustment()?),
-        "unlimited" => EntryKind::Unlimited(adjustment()?),
-        _ => return Err(StoreError::corrupt("unknown kind of entry in the database")),
-    };
+    let kind = EntryKind::from_stored(row.text(2)?, || charge_id(row, 3), adjustment)?;
     let number = u64::try_from(row.int(0)?).map_err(StoreError::corrupt)?;
     let entry = Entry::new(number, Timestamp::from_millis(row.int(1)?), kind, row.int(5)?, balance(row, 6)?);
     let bucket = row.maybe_text(7)?.map_or(Ok(BucketId::Main), BucketId::from_stored)?;
@@ -196,20 +154,7 @@ pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
 
 /// Returns the stored form of an adjustment's kind, its amount and its terms.
 pub(super) fn written(kind: &AdjustmentKind) -> [Value; 3] {
-    let named = |bucket: Option<&BucketId>, terms: Option<&BucketTerms>| {
-        let named =
-            AdjustmentTerms { bucket: bucket.map(BucketId::stored), terms: terms.map(StoredTerms::from) };
-        serde_json::to_string(&named).ok()
-    };
-    let (kind, amount, terms) = match kind {
-        AdjustmentKind::TopUp(amount) => ("top-up", *amount, None),
-        AdjustmentKind::TopUpInto { amount, terms } => ("top-up", *amount, named(None, Some(terms))),
-        AdjustmentKind::Deduct(amount) => ("deduct", *amount, None),
-        AdjustmentKind::Expire(bucket) => ("expire", Credits::ZERO, named(Some(bucket), None)),
-        AdjustmentKind::Move { from, amount, terms } => ("move", *amount, named(Some(from), Some(terms))),
-        AdjustmentKind::Set(amount) => ("set", *amount, None),
-        AdjustmentKind::MakeUnlimited => ("unlimited", Credits::ZERO, None),
-    };
+    let (kind, amount, terms) = kind.stored();
     [kind.into(), amount.into(), terms.into()]
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Answer, Ask, Close};
 use super::rows;
 use super::writer::Writer;
 use crate::amount::Credits;
+use crate::credit::decide::{Answer, Ask, Close};
 use crate::credit::{Abandoned, EntryKind};
 use crate::error::StoreError;
 use crate::name::AccountId;

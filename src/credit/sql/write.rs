@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::batch::Batch;
 use super::rows;
+use crate::credit::decide::Batch;
 use crate::credit::{BucketId, Entry};
 use crate::error::StoreError;
 use crate::name::AccountId;

@@ -9,10 +9,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::ask::{Answer, Ask};
 use super::{read, write};
 use crate::amount::ChargeId;
 use crate::credit::Unsent;
+use crate::credit::decide::{Answer, Ask};
 use crate::error::StoreError;
 use crate::sql::{Database, is_rolled_back};
 

@@ -29,7 +29,7 @@ pub(super) struct RedisMeter {
 }
 
 const BOTH: &str = "
-    local windows = #KEYS - 4
+    local windows = #KEYS - 5
     local drawn = draw(windows, ARGV[#ARGV] == '1')
     if drawn[1] > 0 then return { drawn, false } end
     return { drawn, charge(windows + 1, VALUES * windows + 1) }
@@ -42,26 +42,9 @@ impl RedisMeter {
         if !server.is_same(ledger.server()) {
             return None;
         }
-        let script = [CLOCK, limits::WINDOWS, credits::BALANCE_SCRIPT, credits::CHARGE, BOTH].join("\n");
+        let script = [CLOCK, limits::WINDOWS, credits::STATE_SCRIPT, credits::CHARGE, BOTH].join("\n");
         let (limiter, ledger) = (limiter.clone(), ledger.clone());
         Some(Self { server, script: Arc::new(Script::new(&script)), limiter, ledger })
-    }
-}
-
-fn metered(
-    (drawn, answer): (limits::DrawReply, Option<credits::Answer>),
-    every_window: bool,
-) -> Result<Metered, StoreError> {
-    match (limits::decision(drawn, every_window)?, answer) {
-        (LimitDecision::Exceeded { retry_after, window_status }, _) => {
-            Ok(Metered::Exceeded { retry_after, window_status })
-        }
-        (LimitDecision::Within(window_status), Some(answer)) => {
-            Ok(Metered::Drawn { window_status, charged: credits::charged(answer)? })
-        }
-        (LimitDecision::Within(_), None) => {
-            Err(StoreError::corrupt("Redis drew from the quotas but did not charge"))
-        }
     }
 }
 
@@ -83,12 +66,24 @@ impl Meter for RedisMeter {
             return StoreFuture::failed(StoreError::corrupt("the request has no quota to draw from"));
         }
         keys.extend(self.ledger.charge_keys(charge));
-        arguments.extend(credits::charge_arguments(charge));
+        arguments.extend(credits::charge_arguments(charge, None));
         arguments.push(limits::every_window(draw));
-        let every_window = draw.every_window;
-        StoreFuture::boxed(
-            async move { metered(server.run(&script, &keys, &arguments).await?, every_window) },
-        )
+        let (every_window, complete) = (draw.every_window, self.ledger.complete_charge(charge));
+        StoreFuture::boxed(async move {
+            let (drawn, reply): (limits::DrawReply, Option<credits::Reply>) =
+                server.run(&script, &keys, &arguments).await?;
+            match (limits::decision(drawn, every_window)?, reply) {
+                (LimitDecision::Exceeded { retry_after, window_status }, _) => {
+                    Ok(Metered::Exceeded { retry_after, window_status })
+                }
+                (LimitDecision::Within(window_status), Some(reply)) => {
+                    Ok(Metered::Drawn { window_status, charged: complete(reply).await? })
+                }
+                (LimitDecision::Within(_), None) => {
+                    Err(StoreError::corrupt("Redis drew from the quotas but did not charge"))
+                }
+            }
+        })
     }
 }
 

@@ -12,64 +12,64 @@ use crate::error::StoreError;
 use crate::key::KeyId;
 use crate::name::AccountId;
 
-/// The credits of an account in one currency, read from the database and then changed by the batch.
+/// The credits of an account in one currency, read from the store and then changed by the batch.
 #[derive(Debug)]
-pub(super) struct AccountState {
-    pub(super) model: Model,
+pub(in crate::credit) struct AccountState {
+    pub(in crate::credit) model: Model,
     /// The version that was read, or `None` for a balance that does not exist.
-    pub(super) version: Option<i64>,
+    pub(in crate::credit) version: Option<i64>,
     /// The number of the last entry.
-    pub(super) number: u64,
-    pub(super) changed: bool,
+    pub(in crate::credit) number: u64,
+    pub(in crate::credit) changed: bool,
 }
 
-/// A charge, read from the database and then changed by the batch.
+/// A charge, read from the store and then changed by the batch.
 #[derive(Debug, Clone)]
-pub(super) struct ChargeRow {
+pub(in crate::credit) struct ChargeRow {
     /// The draws; of nothing for a charge that was closed before it arrived.
-    pub(super) draws: Draws,
+    pub(in crate::credit) draws: Draws,
     /// The stored form of the draws.
-    pub(super) stored_draws: Option<String>,
+    pub(in crate::credit) stored_draws: Option<String>,
     /// The key whose budget the charge was drawn from, and the budget's period.
-    pub(super) budget: Option<(KeyId, u32)>,
-    pub(super) closed: bool,
+    pub(in crate::credit) budget: Option<(KeyId, u32)>,
+    pub(in crate::credit) closed: bool,
     /// The committed amount of a block; `None` for a charge that is not a block.
-    pub(super) committed: Option<Credits>,
-    pub(super) changed: bool,
+    pub(in crate::credit) committed: Option<Credits>,
+    pub(in crate::credit) changed: bool,
 }
 
 /// An adjustment's id within its account.
-pub(super) type AdjustmentKey = (AccountId, AdjustmentId);
+pub(in crate::credit) type AdjustmentKey = (AccountId, AdjustmentId);
 
 /// An adjustment, and the balance after it.
-pub(super) type MadeAdjustment = (AdjustmentKind, Balance);
+pub(in crate::credit) type MadeAdjustment = (AdjustmentKind, Balance);
 
-/// The state that a batch works on: the rows that its calls are about, as read from the database.
+/// The state that a batch works on: the rows that its calls are about, as they were read.
 ///
 /// An [`AccountId`] here is the key of the rows of an account in one currency.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) account_states: BTreeMap<AccountId, AccountState>,
-    pub(super) charges: HashMap<(AccountId, ChargeId), ChargeRow>,
-    pub(super) adjustments: HashMap<AdjustmentKey, MadeAdjustment>,
-    pub(super) entries: Vec<(AccountId, Entry)>,
-    pub(super) adjusted: Vec<AdjustmentKey>,
+pub(in crate::credit) struct Batch {
+    pub(in crate::credit) account_states: BTreeMap<AccountId, AccountState>,
+    pub(in crate::credit) charges: HashMap<(AccountId, ChargeId), ChargeRow>,
+    pub(in crate::credit) adjustments: HashMap<AdjustmentKey, MadeAdjustment>,
+    pub(in crate::credit) entries: Vec<(AccountId, Entry)>,
+    pub(in crate::credit) adjusted: Vec<AdjustmentKey>,
     /// The accounts with a row that cannot be read: no call about them is decided.
-    pub(super) unreadable: HashMap<AccountId, StoreError>,
+    pub(in crate::credit) unreadable: HashMap<AccountId, StoreError>,
     /// The accounts of which a key's budget was changed.
-    pub(super) budgets: Vec<AccountId>,
+    pub(in crate::credit) budgets: Vec<AccountId>,
 }
 
 impl AccountState {
     /// Creates the balance of an unknown account.
-    pub(super) fn new() -> Self {
+    pub(in crate::credit) fn new() -> Self {
         Self { model: Model::new(), version: None, number: 0, changed: false }
     }
 }
 
 impl Batch {
     /// Decides one call.
-    pub(super) fn decide(&mut self, ask: &Ask) -> Result<Answer, StoreError> {
+    pub(in crate::credit) fn decide(&mut self, ask: &Ask) -> Result<Answer, StoreError> {
         if let Some(error) = self.unreadable.get(ask.account()) {
             return Err(error.clone());
         }
@@ -120,11 +120,17 @@ impl Batch {
         };
         if let Some((key, budget)) = &charge.budget {
             let draw = BudgetDraw { key: *key, budget };
-            if let Err(refused) = self.account_state(account).model.draw_budget(*id, &draw, *amount) {
-                let OverBudget { left, resets } = refused;
+            let model = &mut self.account_state(account).model;
+            let before = model.budgets().stored_of(*key);
+            let drawn = model.draw_budget(*id, &draw, *amount);
+            // A charge that is refused may start a period, which later ones then go by.
+            if model.budgets().stored_of(*key) != before {
+                self.account_state(account).changed = true;
+                self.budgets.push(account.clone());
+            }
+            if let Err(OverBudget { left, resets }) = drawn {
                 return Ok(Charged::OverBudget { left: Credits::new(left), resets });
             }
-            self.budgets.push(account.clone());
         }
         let (has_budget, mut changes) = (charge.budget.is_some(), Vec::new());
         let model = &mut self.account_state(account).model;
@@ -258,7 +264,7 @@ impl Batch {
         }
     }
 
-    pub(super) fn account_state(&mut self, account: &AccountId) -> &mut AccountState {
+    pub(in crate::credit) fn account_state(&mut self, account: &AccountId) -> &mut AccountState {
         self.account_states.entry(account.clone()).or_insert_with(AccountState::new)
     }
 }

@@ -1,4 +1,4 @@
-//! The calls that the writer accepts, and its answers.
+//! The calls, and the answers.
 
 use crate::account::{Allowance, Budget, ExpiredRefunds, Overage};
 use crate::amount::{ChargeId, Credits};
@@ -8,7 +8,7 @@ use crate::key::KeyId;
 use crate::name::AccountId;
 
 /// A call. An `account` is the key of the rows of an account in one currency.
-pub(super) enum Ask {
+pub(in crate::credit) enum Ask {
     Charge(NewCharge),
     Commit {
         id: ChargeId,
@@ -26,38 +26,38 @@ pub(super) enum Ask {
 }
 
 /// A charge to be made.
-pub(super) struct NewCharge {
-    pub(super) id: ChargeId,
-    pub(super) account: AccountId,
-    pub(super) amount: Credits,
-    pub(super) allowance: Allowance,
-    pub(super) budget: Option<(KeyId, Budget)>,
-    pub(super) now: Timestamp,
+pub(in crate::credit) struct NewCharge {
+    pub(in crate::credit) id: ChargeId,
+    pub(in crate::credit) account: AccountId,
+    pub(in crate::credit) amount: Credits,
+    pub(in crate::credit) allowance: Allowance,
+    pub(in crate::credit) budget: Option<(KeyId, Budget)>,
+    pub(in crate::credit) now: Timestamp,
     /// The amount of a block that is committed from the start; `None` for a charge that is not a block.
-    pub(super) committed: Option<Credits>,
+    pub(in crate::credit) committed: Option<Credits>,
 }
 
 /// The closing of a charge.
-pub(super) struct Close {
-    pub(super) id: ChargeId,
-    pub(super) account: AccountId,
-    pub(super) cost: Credits,
-    pub(super) kind: fn(ChargeId) -> EntryKind,
+pub(in crate::credit) struct Close {
+    pub(in crate::credit) id: ChargeId,
+    pub(in crate::credit) account: AccountId,
+    pub(in crate::credit) cost: Credits,
+    pub(in crate::credit) kind: fn(ChargeId) -> EntryKind,
     /// The allowance, for a cost above the charge.
-    pub(super) allowance: Allowance,
-    pub(super) overage: Overage,
-    pub(super) expired_refunds: ExpiredRefunds,
+    pub(in crate::credit) allowance: Allowance,
+    pub(in crate::credit) overage: Overage,
+    pub(in crate::credit) expired_refunds: ExpiredRefunds,
     /// The time; `None` for the time of the account's last call.
-    pub(super) now: Option<Timestamp>,
+    pub(in crate::credit) now: Option<Timestamp>,
     /// True if the charge must never be taken in case it has not arrived yet.
-    pub(super) bars: bool,
+    pub(in crate::credit) bars: bool,
     /// True if no node holds the charge any more: a block is then closed at its committed amount.
-    pub(super) abandoned: bool,
+    pub(in crate::credit) abandoned: bool,
 }
 
 impl Close {
     /// Returns the closing of a charge that no node holds any more.
-    pub(super) fn abandoned(
+    pub(in crate::credit) fn abandoned(
         account: AccountId,
         id: ChargeId,
         cost: Credits,
@@ -79,7 +79,7 @@ impl Close {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(in crate::credit) enum Answer {
     Charged(Charged),
     /// True if there was an open charge.
     Closed(bool),
@@ -89,7 +89,11 @@ pub(super) enum Answer {
 }
 
 impl Ask {
-    pub(super) fn charge_to(account: AccountId, charge: &Charge<'_>, committed: Option<Credits>) -> Self {
+    pub(in crate::credit) fn charge_to(
+        account: AccountId,
+        charge: &Charge<'_>,
+        committed: Option<Credits>,
+    ) -> Self {
         Self::Charge(NewCharge {
             id: charge.id,
             account,
@@ -101,7 +105,7 @@ impl Ask {
         })
     }
 
-    pub(super) fn settle(account: AccountId, settlement: &Settlement<'_>) -> Self {
+    pub(in crate::credit) fn settle(account: AccountId, settlement: &Settlement<'_>) -> Self {
         let abandoned = Close::abandoned(account, settlement.id, settlement.cost, EntryKind::Settlement);
         Self::Close(Close {
             allowance: settlement.allowance.clone(),
@@ -114,7 +118,7 @@ impl Ask {
         })
     }
 
-    pub(super) fn refund(account: AccountId, refund: &Refund<'_>) -> Self {
+    pub(in crate::credit) fn refund(account: AccountId, refund: &Refund<'_>) -> Self {
         let abandoned = Close::abandoned(account, refund.id, Credits::ZERO, EntryKind::Refund);
         Self::Close(Close {
             expired_refunds: refund.expired_refunds,
@@ -125,7 +129,7 @@ impl Ask {
         })
     }
 
-    pub(super) fn account(&self) -> &AccountId {
+    pub(in crate::credit) fn account(&self) -> &AccountId {
         match self {
             Self::Commit { account, .. }
             | Self::Charge(NewCharge { account, .. })
@@ -135,7 +139,7 @@ impl Ask {
     }
 
     /// Returns the id of the charge that the call is about.
-    pub(super) fn charge(&self) -> Option<ChargeId> {
+    pub(in crate::credit) fn charge(&self) -> Option<ChargeId> {
         match self {
             Self::Commit { id, .. } | Self::Charge(NewCharge { id, .. }) | Self::Close(Close { id, .. }) => {
                 Some(*id)
@@ -145,7 +149,7 @@ impl Ask {
     }
 
     /// Returns the key whose budget the call draws from.
-    pub(super) fn budget(&self) -> Option<KeyId> {
+    pub(in crate::credit) fn budget(&self) -> Option<KeyId> {
         match self {
             Self::Charge(NewCharge { budget, .. }) => budget.as_ref().map(|(key, _)| *key),
             _ => None,
@@ -153,12 +157,12 @@ impl Ask {
     }
 
     /// Returns true if the call sets a balance, which closes the account's leased blocks.
-    pub(super) fn recalls(&self) -> bool {
+    pub(in crate::credit) fn recalls(&self) -> bool {
         matches!(self, Self::Adjust { kind: AdjustmentKind::Set(_), .. })
     }
 
     /// Returns the id of the adjustment that the call is about.
-    pub(super) fn adjustment(&self) -> Option<&AdjustmentId> {
+    pub(in crate::credit) fn adjustment(&self) -> Option<&AdjustmentId> {
         match self {
             Self::Adjust { id, .. } => Some(id),
             _ => None,
