@@ -90,6 +90,7 @@
 //!   machine and for a fleet.
 //! - `redis`: `RedisLimiter` and `RedisLedger`, in one round trip where both are on one server; `RedisRecords` and
 //!   `RedisInvalidationBus`.
+//! - `watch`: a watcher of the configuration file: see [`Config::watch`].
 //! - `webhooks`: alerts as signed webhooks: see [`alert`].
 //! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Resilient`, `LocalShare`.
 //! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see

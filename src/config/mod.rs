@@ -41,11 +41,14 @@ mod locate;
 mod members;
 mod model;
 mod plan;
+mod reload;
 mod rule;
 mod secret;
 mod shape;
 mod text;
 mod usage;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::io;
 use std::path::Path;
@@ -74,6 +77,8 @@ pub use rule::{
 pub use secret::Reference;
 pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 pub use usage::{KeepConfig, UsageConfig};
+#[cfg(feature = "watch")]
+pub use watch::{ConfigWatch, Watching};
 
 use crate::error::ConfigError;
 use crate::gate::GateBuilder;
@@ -87,8 +92,11 @@ impl Config {
     /// Returns an error if the file cannot be read, or if [`Config::from_toml`] rejects its text.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
+        Self::from_bytes(bytes_of(path)?, path)
+    }
+
+    fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error).in_file(&name))?;
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(&error).in_file(&name))?;
         Self::from_toml(&text, &name)
     }
@@ -161,6 +169,10 @@ impl Config {
         let hasher = build::hasher(self).map_err(|error| locate::place(self, error))?;
         Ok(self.demo.iter().map(|demo| demo.record(&hasher)).collect())
     }
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|error| unreadable(path, &error).in_file(path.display().to_string()))
 }
 
 /// Returns the error for a file that cannot be read.

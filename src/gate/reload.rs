@@ -112,7 +112,7 @@ fn same(member: &str, is_same: bool) -> Result<(), ConfigError> {
 
 impl GateBuilder {
     /// Compiles these settings as the configuration of a gate after another.
-    fn after(mut self, before: &Core) -> Result<Core, ConfigError> {
+    pub(crate) fn after(mut self, before: &Core) -> Result<Core, ConfigError> {
         let parts: &Arc<Parts> = &before.parts;
         if let Some((method, given)) = self.given_part() {
             let problem = "a part of a gate cannot be changed while the gate runs";
@@ -191,7 +191,7 @@ impl Gate {
     /// # Ok::<(), tollgate::ConfigError>(())
     /// ```
     pub fn reload(&self, builder: GateBuilder) -> Result<Configuration, ConfigError> {
-        self.reload_with(|| Ok(builder))
+        self.reload_with(|before| builder.after(before))
     }
 
     /// Returns the version and the time of the configuration in force.
@@ -199,14 +199,14 @@ impl Gate {
         self.load().configuration
     }
 
-    /// Replaces the configuration by one that is still to be made, and tells of a fault in either.
+    /// Replaces the configuration by one that `compile` makes from the one before, and tells of a fault.
     pub(crate) fn reload_with(
         &self,
-        builder: impl FnOnce() -> Result<GateBuilder, ConfigError>,
+        compile: impl FnOnce(&Core) -> Result<Core, ConfigError>,
     ) -> Result<Configuration, ConfigError> {
         let live = &self.0;
         let reloading = live.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = builder().and_then(|builder| builder.after(&live.current.load()));
+        let made = compile(&live.current.load());
         if let Err(error) = &made {
             trace::reload_failed(error);
             live.metrics.iter().for_each(|metrics| metrics.reloaded(None));

@@ -8,3 +8,5 @@ mod providers_store;
 mod readme;
 #[path = "../services/mod.rs"]
 mod services;
+#[cfg(feature = "watch")]
+mod watch;
