@@ -136,6 +136,19 @@ impl InFlightLimits {
         self.0.iter().any(|limit| matches!(limit.counts, QuotaScope::Network(_)))
     }
 
+    /// Returns the same limits in shadow, with slots of their own.
+    pub(crate) fn in_shadow(&self) -> Self {
+        let twin = |limit: &InFlightLimit| match limit.origin {
+            QuotaOrigin::Shadow(_) => limit.clone(),
+            ref origin => InFlightLimit {
+                origin: QuotaOrigin::Shadow(Arc::new(origin.clone())),
+                state: Arc::default(),
+                ..limit.clone()
+            },
+        };
+        Self::new(self.0.iter().map(twin))
+    }
+
     /// Returns the limit of the fewest requests.
     pub(crate) fn lowest(&self) -> Option<&InFlightLimit> {
         self.0.iter().min_by_key(|limit| limit.most)

@@ -45,6 +45,7 @@ mod in_flight;
 mod param_limits;
 mod plan;
 mod quota;
+mod shadow;
 mod spelling;
 mod terms;
 
@@ -61,7 +62,8 @@ pub use plan::{Allowance, CurrencyTerms, Lifetime, Plan, PlanRule};
 #[cfg(test)]
 pub(crate) use quota::UNITS;
 pub use quota::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
+pub use shadow::ShadowChecks;
 pub(crate) use terms::{
-    AppliedQuotas, ExceededQuotas, FirstGate, LimitIndex, Limits, QuotaChoice, ResolvedTerms, Terms,
-    TermsError, TermsPlace,
+    AppliedQuotas, ExceededQuotas, FirstGate, LimitIndex, Limits, QuotaChoice, ResolvedTerms, ShadowedParts,
+    Terms, TermsError, TermsPlace,
 };

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::account::{Budget, ExpiredRefunds, Grant, InFlightLimit, Overage, ParamLimits, QuotaRef};
+use crate::account::{
+    Budget, ExpiredRefunds, Grant, InFlightLimit, Overage, ParamLimits, QuotaRef, ShadowChecks,
+};
 use crate::amount::Currency;
 use crate::error::ConfigError;
 use crate::name::PlanName;
@@ -138,6 +140,8 @@ pub struct Plan {
     pub manages_keys: bool,
     /// The allowed lifetimes of the plan's keys.
     pub lifetime: Lifetime,
+    /// The checks that are made in shadow for keys on the plan: they are judged and told, and refuse nothing.
+    pub shadow: ShadowChecks,
 }
 
 impl Plan {
@@ -159,6 +163,7 @@ impl Plan {
             max_keys: None,
             manages_keys: true,
             lifetime: Lifetime::default(),
+            shadow: ShadowChecks::NONE,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -93,6 +93,8 @@ pub struct QuotaPolicy {
     unit: Option<Arc<str>>,
     /// The largest number of units that one draw takes: the capacity, or that of the whole of which this is a share.
     heaviest: NonZeroU32,
+    /// True if the quota is counted, and denies no request.
+    shadow: bool,
 }
 
 /// The unit of a quota that counts one for each request, whatever its weight.
@@ -145,6 +147,7 @@ impl QuotaPolicy {
             strict: false,
             unit: None,
             heaviest: some,
+            shadow: false,
         })
     }
 
@@ -171,6 +174,9 @@ impl QuotaPolicy {
     /// Returns true if `other`, which counts at least the same requests, denies every request that this policy would
     /// deny.
     pub(crate) fn is_never_reached_beside(&self, other: &Self) -> bool {
+        if self.shadow || other.shadow {
+            return false;
+        }
         // A request takes at least one unit, so that a quota of units counts at least what a quota of requests counts.
         let counts_less = other.counts_requests() && !self.counts_requests();
         if !self.counts.is_within(&other.counts) || counts_less || self.capacity < other.capacity {
@@ -191,7 +197,9 @@ impl QuotaPolicy {
     pub(crate) fn has_window_of(&self, other: &Self) -> bool {
         let are_networks =
             matches!((&self.counts, &other.counts), (QuotaScope::Network(_), QuotaScope::Network(_)));
-        self.name == other.name && (are_networks || self.counts == other.counts)
+        self.shadow == other.shadow
+            && self.name == other.name
+            && (are_networks || self.counts == other.counts)
     }
 
     /// Returns the index of the first policy that can never be reached, and the policy that always denies before it.
@@ -307,6 +315,28 @@ impl QuotaPolicy {
         self.strict = true;
         (self.capacity, self.heaviest) = (self.quota, self.quota);
         self
+    }
+
+    /// Counts requests in windows of its own, and denies none. A decision event tells which requests it would have denied.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::account::QuotaPolicy;
+    ///
+    /// let policy = "300 per minute".parse::<QuotaPolicy>()?.in_shadow();
+    /// assert!(policy.is_in_shadow());
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn in_shadow(mut self) -> Self {
+        self.shadow = true;
+        self
+    }
+
+    /// Returns true if the quota denies no request.
+    pub fn is_in_shadow(&self) -> bool {
+        self.shadow
     }
 
     /// Returns true if the policy is strict.
@@ -496,6 +526,8 @@ pub enum QuotaOrigin {
     Shared(Arc<str>),
     /// The plan of requests without a key. See [`GateBuilder::anonymous`](crate::GateBuilder::anonymous).
     Anonymous,
+    /// That part, in shadow: the windows are counted, and deny no request.
+    Shadow(Arc<QuotaOrigin>),
 }
 
 /// The quotas of a request, grouped by the owner that they count and by their origin.
@@ -520,6 +552,8 @@ pub struct QuotaGroup {
     origin: QuotaOrigin,
     policies: Arc<[QuotaPolicy]>,
     state: Arc<AttachedState>,
+    /// The same group in shadow.
+    twin: Arc<OnceLock<QuotaGroup>>,
 }
 
 /// Writes nothing for a plan. Otherwise writes the part of the configuration in words, after a space.
@@ -530,6 +564,7 @@ impl fmt::Display for QuotaOrigin {
             Self::Rule(route) => write!(f, " at `{route}`"),
             Self::Shared(name) => write!(f, " of the rules with `{name}`"),
             Self::Anonymous => f.write_str(" of requests without a key"),
+            Self::Shadow(origin) => write!(f, "{origin} in shadow"),
         }
     }
 }
@@ -672,6 +707,7 @@ impl QuotaGroup {
             origin: origin.clone(),
             policies: policies.into(),
             state: Arc::default(),
+            twin: Arc::default(),
         };
         sorted.chunk_by(|a, b| a.counts == b.counts).map(group).collect()
     }
@@ -679,7 +715,25 @@ impl QuotaGroup {
     /// Returns the same group with each policy replaced by `with(policy)`, and with run-time state of its own.
     pub(crate) fn map(&self, with: impl FnMut(&QuotaPolicy) -> QuotaPolicy) -> Self {
         let policies = self.policies.iter().map(with).collect();
-        Self { policies, state: Arc::default(), ..self.clone() }
+        Self { policies, state: Arc::default(), twin: Arc::default(), ..self.clone() }
+    }
+
+    /// Returns true if the windows of the group deny no request.
+    pub(crate) fn is_in_shadow(&self) -> bool {
+        matches!(self.origin, QuotaOrigin::Shadow(_))
+    }
+
+    /// Returns the same group in shadow, with windows of its own. All clones of a group have the same one.
+    pub(crate) fn in_shadow(&self) -> Self {
+        if self.is_in_shadow() {
+            return self.clone();
+        }
+        let twin = self.twin.get_or_init(|| {
+            // Once more in shadow than the quotas of this origin that are in shadow by themselves.
+            let origin = QuotaOrigin::Shadow(Arc::new(QuotaOrigin::Shadow(Arc::new(self.origin.clone()))));
+            Self { origin, state: Arc::default(), twin: Arc::default(), ..self.clone() }
+        });
+        twin.clone()
     }
 
     /// Returns the part of the configuration that the quotas belong to.

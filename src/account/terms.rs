@@ -32,19 +32,53 @@ pub(crate) struct Terms {
 pub(crate) struct Limits {
     pub(crate) quotas: Quotas,
     pub(crate) in_flight: InFlightLimits,
+    /// The quotas that deny no request.
+    pub(crate) shadow: Option<Box<Quotas>>,
+    /// The limits that are in shadow as a whole.
+    parts: ShadowedParts,
+}
+
+/// The checks on limits that are made in shadow.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ShadowedParts {
+    pub(crate) quotas: bool,
+    pub(crate) in_flight: bool,
 }
 
 impl Limits {
+    /// Creates limits from quotas, of which some may be in shadow. `parts` are in shadow as a whole.
+    pub(crate) fn new(quotas: Quotas, in_flight: InFlightLimits, parts: ShadowedParts) -> Self {
+        let in_flight = if parts.in_flight { in_flight.in_shadow() } else { in_flight };
+        if !parts.quotas && !quotas.groups().iter().any(QuotaGroup::is_in_shadow) {
+            return Self { quotas, in_flight, shadow: None, parts };
+        }
+        let groups = quotas.groups().iter();
+        let (shadow, enforced) =
+            groups.cloned().partition::<Vec<_>, _>(|group| parts.quotas || group.is_in_shadow());
+        let shadow = Quotas::of_groups(shadow.iter().map(QuotaGroup::in_shadow));
+        let shadow = (!shadow.is_empty()).then(|| Box::new(shadow));
+        Self { quotas: Quotas::of_groups(enforced), in_flight, shadow, parts }
+    }
+
     fn is_empty(&self) -> bool {
-        self.quotas.is_empty() && self.in_flight.is_empty()
+        let of_parts = self.parts.quotas || self.parts.in_flight;
+        self.quotas.is_empty() && self.in_flight.is_empty() && self.shadow.is_none() && !of_parts
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &QuotaGroup> {
+        self.quotas.groups().iter().chain(self.shadow.iter().flat_map(|shadow| shadow.groups()))
     }
 
     /// Returns these limits and others together. The groups of quotas are the same in all combinations, so that the windows
     /// have the same policies at each rule.
     fn with(&self, others: &Self) -> Self {
-        let groups = self.quotas.groups().iter().chain(others.quotas.groups()).map(QuotaGroup::clone);
+        let groups = self.groups().chain(others.groups()).cloned();
         let in_flight = self.in_flight.all().iter().chain(others.in_flight.all()).cloned();
-        Self { quotas: Quotas::of_groups(groups), in_flight: InFlightLimits::new(in_flight) }
+        let parts = ShadowedParts {
+            quotas: self.parts.quotas || others.parts.quotas,
+            in_flight: self.parts.in_flight || others.parts.in_flight,
+        };
+        Self::new(Quotas::of_groups(groups), InFlightLimits::new(in_flight), parts)
     }
 }
 

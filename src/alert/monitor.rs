@@ -353,7 +353,7 @@ impl Shared {
                         alert.key = matches!(owner, WindowOwner::Key(_)).then_some(key);
                         alert.quota = Some(window.name.to_owned());
                         alert.rule = match window.origin {
-                            QuotaOrigin::Plan | QuotaOrigin::Anonymous => None,
+                            QuotaOrigin::Plan | QuotaOrigin::Anonymous | QuotaOrigin::Shadow(_) => None,
                             QuotaOrigin::Rule(text) | QuotaOrigin::Shared(text) => Some(text.to_string()),
                         };
                         alert.value = Some(used(&window));

@@ -17,6 +17,7 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
     let mut builder = crate::gate::Gate::builder()
         .hasher(hasher(config)?)
         .order(config.order.iter().map(|check| check.0))
+        .shadow(config.shadow.checks()?)
         .trusted_proxies(proxies(config)?)
         .request_ids(request_ids(config)?)
         .credit_headers(credit_headers(config)?)

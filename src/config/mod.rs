@@ -44,6 +44,7 @@ mod plan;
 mod reload;
 mod rule;
 mod secret;
+mod shadow;
 mod shape;
 mod text;
 mod usage;
@@ -75,6 +76,7 @@ pub use rule::{
     WeightConfig, WeightTable,
 };
 pub use secret::Reference;
+pub use shadow::ShadowConfig;
 pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 pub use usage::{KeepConfig, UsageConfig};
 #[cfg(feature = "watch")]

@@ -13,7 +13,7 @@ use crate::config::back_ends::BackEndsConfig;
 use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
 use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
-use crate::config::{CostConfig, UsageConfig, secret::Reference};
+use crate::config::{CostConfig, ShadowConfig, UsageConfig, secret::Reference};
 use crate::denial::DenialKind;
 use crate::error::ConfigError;
 use crate::gate::Check;
@@ -39,6 +39,8 @@ pub struct Config {
     pub hash: HashConfig,
     /// The order of the checks.
     pub order: Vec<Text<Check>>,
+    /// The checks that are made in shadow: they are judged and told, and refuse nothing.
+    pub shadow: ShadowConfig,
     /// The requirements of requests that no rule matches. They are also the defaults of absent members of rules.
     pub default: DefaultConfig,
     /// The rules.

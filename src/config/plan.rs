@@ -12,6 +12,7 @@ use crate::account::{
     QuotaScope, Rollover,
 };
 use crate::amount::{Credits, Currency};
+use crate::config::ShadowConfig;
 use crate::config::attempts::NetworkConfig;
 use crate::config::text::{Never, OneOf, Span, Text, Written};
 use crate::error::ConfigError;
@@ -49,6 +50,8 @@ pub struct PlanConfig {
     pub manages_keys: Option<bool>,
     /// The lifetime of the plan's keys.
     pub key_lifetime: LifetimeConfig,
+    /// The checks that are made in shadow for keys on the plan.
+    pub shadow: ShadowConfig,
 }
 
 /// The terms that a plan has for one rule.
@@ -106,6 +109,9 @@ pub struct QuotaTable {
     /// The unit of the quota, as in `tokens`. With `requests`, the quota counts each request once, whatever its weight.
     #[serde(default)]
     pub unit: Option<String>,
+    /// True if the quota is counted, and denies no request.
+    #[serde(default)]
+    pub shadow: bool,
 }
 
 /// A limit on requests in flight: a number, or a table that also names what the limit counts.
@@ -314,6 +320,9 @@ impl QuotaConfig {
         if let Some(unit) = &table.unit {
             policy = policy.with_unit(unit)?;
         }
+        if table.shadow {
+            policy = policy.in_shadow();
+        }
         let named = table.name.as_deref().map_or(Ok(policy.clone()), |name| policy.with_name(name));
         named.map(QuotaRef::Policy)
     }
@@ -372,6 +381,7 @@ impl PlanConfig {
         plan.features.clone_from(&self.features);
         plan.manages_keys = self.manages_keys.unwrap_or(true);
         plan.lifetime = self.key_lifetime.lifetime();
+        plan.shadow = self.shadow.checks()?;
         plan.max_keys = match self.max_keys {
             Some(OneOf::Number(most)) => Some(most),
             Some(OneOf::Text(Unlimited)) | None => None,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::amount::{Credits, Currency};
 use crate::config::plan::{InFlightConfig, quota_refs};
 use crate::config::text::{Never, OneOf, Text, Written};
-use crate::config::{Config, DefaultConfig, QuotaConfig};
+use crate::config::{Config, DefaultConfig, QuotaConfig, ShadowConfig};
 use crate::error::ConfigError;
 use crate::rule::{Cost, Rule, ScopeRule, Weight};
 
@@ -56,6 +56,9 @@ pub struct RuleConfig {
     /// The limit on requests in flight to the rule, in addition to that of the key.
     #[serde(default)]
     pub in_flight: Option<InFlightConfig>,
+    /// The checks that are made in shadow at the rule.
+    #[serde(default)]
+    pub shadow: ShadowConfig,
 }
 
 /// One route or several.
@@ -394,6 +397,7 @@ impl RuleConfig {
         rule.quotas = quota_refs(&self.quotas)?;
         rule.weight = self.weight.as_ref().map_or(Ok(Weight::default()), WeightConfig::weight)?;
         rule.in_flight = self.in_flight.as_ref().map(InFlightConfig::limit).transpose()?;
+        rule.shadow = self.shadow.checks()?;
         // A public route has no requirements, so `[default]` does not apply to it.
         if !self.public {
             default.apply(rule)?;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{InFlightLimit, NetworkCut, Plan, QuotaPolicy};
+use crate::account::{InFlightLimit, NetworkCut, Plan, QuotaPolicy, ShadowChecks};
 use crate::alert::{AlertRule, AlertSettings, AlertSink, AlertStore, BackEnds};
 use crate::amount::{ChargeIds, Currency};
 use crate::audit::{AuditSink, TracingAudit};
@@ -19,7 +19,7 @@ use crate::gate::attempts::{AttemptLimit, Attempts};
 use crate::gate::metrics::{BackEndMetrics, DecisionMetrics};
 use crate::gate::reload::{Configuration, FixedSettings};
 use crate::gate::revocation::Revocations;
-use crate::gate::terms::{Identity, Plans};
+use crate::gate::terms::{GateLimits, Identity, Plans};
 use crate::gate::{
     Check, Checks, Core, Gate, Management, Mounted, Observer, Parts, TrustedProxies, validate,
 };
@@ -95,6 +95,7 @@ pub struct GateBuilder {
     pub(super) credit_headers: CreditHeaders,
     pub(super) strip_headers: bool,
     refuses_insecure: bool,
+    pub(super) shadow: ShadowChecks,
     pub(super) observer: Option<Observer>,
     sinks: Vec<Arc<dyn DecisionSink>>,
     #[cfg(feature = "fleet")]
@@ -145,6 +146,7 @@ impl GateBuilder {
             credit_headers: CreditHeaders::default(),
             strip_headers: false,
             refuses_insecure: false,
+            shadow: ShadowChecks::NONE,
             observer: None,
             sinks: Vec::new(),
             #[cfg(feature = "fleet")]
@@ -196,6 +198,36 @@ impl GateBuilder {
     /// [`Channel::Tls`](crate::request::Channel) into the request's extensions. Draft-ietf-httpapi-privacy recommends that.
     pub fn refuse_insecure(mut self) -> Self {
         self.refuses_insecure = true;
+        self
+    }
+
+    /// Makes these checks in shadow: they are judged, counted and told, and refuse nothing and charge nothing. A
+    /// [rule](Rule::shadow) and a [plan](Plan::shadow) may add checks, and a single
+    /// [quota](QuotaPolicy::in_shadow) may be in shadow.
+    ///
+    /// - The [event](crate::telemetry::DecisionEvent::shadow) about a request tells the denial that it would have had. The metric
+    ///   `tollgate_shadow_denials_total` counts them.
+    /// - Rate limits and limits on requests in flight count in windows and slots of their own. Those of the checks that are in
+    ///   force are not used up.
+    /// - Credits are compared with the balance, and nothing is charged. A ledger without a write side is not asked. Each request is
+    ///   compared with the whole balance, and with no budget.
+    /// - With `format` and `look_up` in shadow, a request without a valid key is served, without a
+    ///   [`Principal`](crate::Principal). Failed attempts are not counted.
+    /// - A back end that fails in a check in shadow refuses nothing.
+    ///
+    /// Key management is never in shadow.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::Gate;
+    /// use tollgate::gate::Check;
+    ///
+    /// let builder = Gate::builder().shadow([Check::RateLimits, Check::Credits].into_iter().collect());
+    /// # drop(builder);
+    /// ```
+    pub fn shadow(mut self, checks: ShadowChecks) -> Self {
+        self.shadow = checks;
         self
     }
 
@@ -683,7 +715,8 @@ impl GateBuilder {
         let plans = by_name(&self.plans);
         let rules = RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
         let (quotas, in_flight) = (self.quotas.clone(), self.in_flight.clone());
-        Plans::new(Identity::first(), None, &plans, quotas, in_flight, &rules, self.tier())?;
+        let own = GateLimits { quotas, in_flight, shadow: self.shadow };
+        Plans::new(Identity::first(), None, &plans, own, &rules, self.tier())?;
         Check::in_order(&self.order)?;
         Responders::new(None, &self.error_format, &self.sources, self.request_ids.header()).map(drop)
     }
@@ -779,8 +812,9 @@ impl GateBuilder {
         let configuration = Configuration::after(before, &*parts.clock)?;
         let identity = Identity { owner: parts.owner, version: configuration.version };
         let plans_before = before.map(|before| &before.plans);
-        let plans =
-            Plans::new(identity, plans_before, &plan_data, self.quotas, self.in_flight, &rules, tier)?;
+        let shadow = self.shadow;
+        let own = GateLimits { quotas: self.quotas, in_flight: self.in_flight, shadow };
+        let plans = Plans::new(identity, plans_before, &plan_data, own, &rules, tier)?;
         let responder = self.responder.or_else(|| before?.responder.clone());
         let request_id = self.request_ids.header();
         let responders = Responders::new(responder.clone(), &self.error_format, &self.sources, request_id)?;
@@ -793,6 +827,7 @@ impl GateBuilder {
         Ok(Core {
             configuration,
             parts: Arc::clone(parts),
+            shadow,
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
             literals: self.literals,
@@ -891,9 +926,9 @@ impl GateBuilder {
             Ok(rule)
         };
         let mut rules = vec![
-            managing(path.to_owned(), Purpose::Service)?,
-            managing(format!("{path}/"), Purpose::Service)?,
-            managing(format!("{path}/{{*rest}}"), Purpose::Service)?,
+            managing(path.to_owned(), Purpose::Management)?,
+            managing(format!("{path}/"), Purpose::Management)?,
+            managing(format!("{path}/{{*rest}}"), Purpose::Management)?,
             managing(format!("DELETE {path}/{{*rest}}"), Purpose::Revocation)?,
             own(format!("GET {path}/me"))?,
         ];

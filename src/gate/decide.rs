@@ -13,12 +13,12 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::account::{
-    Allowance, AppliedQuotas, Breach, ExceededQuotas, InFlightLimits, LimitIndex, Limits, QuotaChoice,
-    Quotas, ResolvedTerms, Terms, TermsPlace,
+    Account, Allowance, AppliedQuotas, Breach, ExceededQuotas, InFlightLimits, LimitIndex, Limits,
+    QuotaChoice, Quotas, ResolvedTerms, ShadowChecks, Terms, TermsPlace,
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
-use crate::credit::{BudgetDraw, Charge, Charged};
+use crate::credit::{Balance, BudgetDraw, Charge, Charged};
 use crate::denial::{Cause, Problem, ancestry};
 use crate::denial::{Denial, DenialKind};
 use crate::error::StoreError;
@@ -68,6 +68,10 @@ pub(crate) struct Decision {
     checked: usize,
     /// The index of the request's rule.
     rule: usize,
+    /// The first denial by a check in shadow.
+    pub(super) shadow: Option<DenialKind>,
+    /// True if the windows in shadow are done.
+    shadow_drawn: bool,
     /// The state that is needed only while a back end is waited for.
     waiting: Option<Box<Waiting>>,
     /// The data for the event about the decision, until the request is admitted.
@@ -77,12 +81,13 @@ pub(crate) struct Decision {
 /// The state of a decision that waits for a back end.
 #[derive(Debug, Default)]
 struct Waiting {
-    // The call that is not answered yet. At most one of the five is set.
+    // The call that is not answered yet. At most one of the six is set.
     find: Option<StoreFuture<Option<Arc<KeyRecord>>>>,
     acquire: Option<StoreFuture<Acquired>>,
     draw: Option<StoreFuture<LimitDecision>>,
     charge: Option<StoreFuture<Charged>>,
     draw_and_charge: Option<StoreFuture<Metered>>,
+    balance: Option<StoreFuture<Balance>>,
     /// A denial that waits for the refund of its charge.
     refund: Option<(StoreFuture<()>, Denial)>,
     /// The gate, for the event if the client leaves now.
@@ -124,6 +129,10 @@ impl Decision {
             }));
         }
         if let Err(denial) = ready!(self.find_record(core, cx, view, &route)) {
+            if core.shadow_at(route.compiled, None).has(NO_RECORD) {
+                self.serve_without_record(core, &route, denial);
+                return Poll::Ready(Ok(()));
+            }
             return self.refuse(core, view, &route, denial, cx).map(Err);
         }
         if let Err(denial) = ready!(self.check(cx, view, &route)) {
@@ -145,12 +154,28 @@ impl Decision {
             return Poll::Ready(Ok(()));
         };
         let now = *self.now.get_or_insert_with(|| self.event.begun().unwrap_or_else(|| core.clock.now()));
-        let Self { admission, checked, waiting, .. } = self;
+        let shadowed = core.shadow_at(route.compiled, None);
+        let Self { admission, checked, waiting, shadow, shadow_drawn, .. } = self;
         if core.limit_headers {
             admission.public.get_or_insert_with(|| Box::new(PublicLimits::new(core, limits)));
         }
         while let Some(check) = core.checks.spending.get(*checked) {
+            if *check == Check::RateLimits
+                && let Some(quotas) = limits.shadow.as_deref()
+                && !*shadow_drawn
+            {
+                let drawn = ready!(draw_in_shadow(waiting, cx, core, view, route, (None, quotas, now)));
+                note(shadow, drawn);
+                *shadow_drawn = true;
+            }
             match check {
+                Check::InFlight if shadowed.has(Check::InFlight.shadow()) && !limits.in_flight.is_empty() => {
+                    let holder = || SlotHolder::Public(Arc::clone(core), Arc::clone(limits));
+                    let slots = (&limits.in_flight, None, now);
+                    let held = &mut admission.held;
+                    let acquired = ready!(acquire(held, waiting, cx, core, view, slots, holder));
+                    note(shadow, acquired.inspect_err(|_| *held = Held::default()));
+                }
                 Check::InFlight if !limits.in_flight.is_empty() => {
                     let holder = || SlotHolder::Public(Arc::clone(core), Arc::clone(limits));
                     let slots = (&limits.in_flight, None, now);
@@ -182,7 +207,17 @@ impl Decision {
             }
             *checked += 1;
         }
+        if self.shadow.is_some() {
+            core.record_without_record(Some(route.compiled), self);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Serves a request whose key was not found, because the look-up is in shadow.
+    #[cold]
+    fn serve_without_record(&mut self, core: &Core, route: &Route<'_>, denial: Denial) {
+        note(&mut self.shadow, Err(denial));
+        core.record_without_record(Some(route.compiled), self);
     }
 
     /// Stores the gate, for the event if the client leaves now.
@@ -422,7 +457,7 @@ impl Decision {
         view: &RequestView<'_>,
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let Self { admission, now, checked, waiting, .. } = self;
+        let Self { admission, now, checked, waiting, shadow, shadow_drawn, .. } = self;
         let Admission { entry, held, .. } = admission;
         let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (entry, *now) else {
             return Poll::Ready(Err(no_key_yet()));
@@ -449,10 +484,36 @@ impl Decision {
             now: now.wall(),
             view,
         };
+        let shadowed = core.shadow_at(route.compiled, Some(terms));
         let passed = context.all_pass(terms, route.is_passed_by(resolved, core.plans.version()));
         let checks = if passed { &core.checks.spending } else { &core.checks.every };
         while let Some(&check) = checks.get(*checked) {
+            if check == Check::RateLimits
+                && let Some(quotas) = limits.shadow.as_deref()
+                && !*shadow_drawn
+                && !is_drawn
+            {
+                let drawn =
+                    ready!(draw_in_shadow(waiting, cx, core, view, route, (Some(record), quotas, now)));
+                note(shadow, drawn);
+                *shadow_drawn = true;
+            }
             match check {
+                Check::InFlight if shadowed.has(Check::InFlight.shadow()) => {
+                    if let Some((choice, limits)) = in_flight {
+                        let holder = || SlotHolder::Key(FoundKey { choice, ..found.clone() });
+                        let slots = (limits, Some(record), now);
+                        let acquired = ready!(acquire(held, waiting, cx, core, view, slots, holder));
+                        note(shadow, acquired.inspect_err(|_| *held = Held::default()));
+                    }
+                }
+                Check::Credits if shadowed.has(Check::Credits.shadow()) => {
+                    if !charged {
+                        let terms = (&*record.account, &**terms);
+                        let compared = compare_balance(waiting, cx, core, view, route, terms, now);
+                        note(shadow, ready!(compared));
+                    }
+                }
                 // An outer gate's slots, draw and charge for the same key are not taken again.
                 Check::InFlight => {
                     if let Some((choice, limits)) = in_flight {
@@ -466,7 +527,8 @@ impl Decision {
                 Check::RateLimits => {
                     let address = address_of(core, quotas.counts_network(), view)?;
                     let weight = weight_of(route, quotas, view, || found.applied_quotas())?;
-                    let next = checks.get(*checked + 1).filter(|_| !charged);
+                    let may_charge = !charged && !shadowed.has(Check::Credits.shadow());
+                    let next = checks.get(*checked + 1).filter(|_| may_charge);
                     if let Some((meter, cost)) =
                         metered(core, next, quotas, || price(route.compiled, terms, view))
                     {
@@ -518,7 +580,10 @@ impl Decision {
                         posted(spent, core, route, (cost, now), &charged)?;
                     }
                 }
-                looking => context.make(terms, looking)?,
+                looking => match context.make(terms, looking) {
+                    Err(denial) if shadowed.has(looking.shadow()) => note(shadow, Err(denial)),
+                    made => made?,
+                },
             }
             *checked += 1;
         }
@@ -539,6 +604,7 @@ impl Decision {
         let resolved = found.resolved();
         core.uses.note(&found.record, resolved.map(|resolved| &resolved.last_used), now.wall());
         if !route.odd
+            && self.shadow.is_none()
             && let Some(resolved) = resolved
             && !resolved.passed_rules.contains(core.plans.version(), route.rule)
             && !route.compiled.beside
@@ -551,7 +617,7 @@ impl Decision {
             entry.spent.meter = Some(CostMeter::new(reserve, most));
         }
         if !self.event.is_empty() {
-            entry.event = self.event.admitted(core, route.rule, view);
+            entry.event = self.event.admitted(core, route.rule, view, self.shadow);
         }
         Ok(())
     }
@@ -615,6 +681,16 @@ impl Drop for Decision {
 }
 
 impl Core {
+    /// Returns the checks that are made in shadow for a request.
+    #[inline]
+    fn shadow_at(&self, compiled: &CompiledRule, terms: Option<&Terms>) -> ShadowChecks {
+        if compiled.rule.purpose != Purpose::Service {
+            return ShadowChecks::NONE;
+        }
+        let of_plan = terms.map_or(ShadowChecks::NONE, |terms| terms.plan.shadow);
+        self.shadow.with(compiled.rule.shadow).with(of_plan)
+    }
+
     /// Returns the network for which the client's failed attempts are counted. `None` if the client's address is unknown.
     fn network_of(&self, view: &RequestView<'_>) -> Option<IpNet> {
         let cut = self.attempts.as_ref()?.cut();
@@ -655,6 +731,8 @@ const DRAW: BackEndCall<LimitDecision> =
     BackEndCall { place: |waiting| &mut waiting.draw, operation: |metrics| &metrics.draw };
 const CHARGE: BackEndCall<Charged> =
     BackEndCall { place: |waiting| &mut waiting.charge, operation: |metrics| &metrics.charge };
+const BALANCE: BackEndCall<Balance> =
+    BackEndCall { place: |waiting| &mut waiting.balance, operation: |metrics| &metrics.balance };
 const DRAW_AND_CHARGE: BackEndCall<Metered> = BackEndCall {
     place: |waiting| &mut waiting.draw_and_charge,
     operation: |metrics| &metrics.draw_and_charge,
@@ -840,6 +918,63 @@ fn in_flight_of<'t>(
     };
     let applies = !limits.in_flight.is_empty() && compiled.rule.purpose != Purpose::Revocation;
     applies.then_some((choice, &limits.in_flight))
+}
+
+/// The checks without which a request has no record.
+const NO_RECORD: ShadowChecks = Check::Format.shadow().with(Check::LookUp.shadow());
+
+/// Stores the denial of a check in shadow, if it is the first.
+fn note(shadow: &mut Option<DenialKind>, made: Result<(), Denial>) {
+    if let Err(denial) = made {
+        shadow.get_or_insert(denial.kind());
+    }
+}
+
+/// Draws from the windows in shadow.
+#[cold]
+fn draw_in_shadow(
+    waiting: &mut Option<Box<Waiting>>,
+    cx: &mut Context<'_>,
+    core: &Core,
+    view: &RequestView<'_>,
+    route: &Route<'_>,
+    (record, quotas, now): (Option<&KeyRecord>, &Quotas, Now),
+) -> Poll<Result<(), Denial>> {
+    let address = address_of(core, quotas.counts_network(), view)?;
+    let weight = weight_of(route, quotas, view, || None)?;
+    let draw = || {
+        let draw = match record {
+            Some(record) => draw_of(record, quotas, now, address),
+            None => address.into_iter().fold(Draw::keyless(quotas, now), Draw::from_address),
+        };
+        core.limiter.draw(&draw.weighing(weight))
+    };
+    Poll::Ready(match ready!(answer(&DRAW, waiting, core, cx, draw))? {
+        LimitDecision::Within(_) => Ok(()),
+        LimitDecision::Exceeded { .. } => Err(Denial::of(DenialKind::RateLimited)),
+    })
+}
+
+/// Compares the cost with the balance, and charges nothing.
+#[cold]
+fn compare_balance(
+    waiting: &mut Option<Box<Waiting>>,
+    cx: &mut Context<'_>,
+    core: &Core,
+    view: &RequestView<'_>,
+    route: &Route<'_>,
+    (account, terms): (&Account, &Terms),
+    now: Now,
+) -> Poll<Result<(), Denial>> {
+    let cost = price(route.compiled, terms, view)?;
+    let Some(credits) = core.credit_admin.as_ref().filter(|_| !cost.is_zero()) else {
+        return Poll::Ready(Ok(()));
+    };
+    let currency = &route.compiled.rule.currency;
+    let ask = || credits.balance_of(&account.id, currency, terms.plan.credits_in(currency), now.wall());
+    let balance = ready!(answer(&BALANCE, waiting, core, cx, ask))?;
+    let is_enough = balance.credits().is_none_or(|balance| balance >= cost);
+    Poll::Ready(if is_enough { Ok(()) } else { Err(Denial::of(DenialKind::CreditsExhausted)) })
 }
 
 /// Takes a slot of every limit on requests in flight.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use crate::account::WindowStatus;
 use crate::amount::Credits;
 use crate::clock::Now;
-use crate::denial::Denial;
+use crate::denial::{Denial, DenialKind};
 use crate::gate::entry::{AdmittedKey, FoundKey};
 use crate::gate::{Admission, Core, Decision};
 use crate::key::KeyRecord;
@@ -37,6 +37,8 @@ struct EventData {
     elapsed: Option<Duration>,
     /// The index of the rule by which the request was admitted.
     rule: usize,
+    /// The first denial by a check in shadow.
+    shadow: Option<DenialKind>,
     units: Option<u64>,
     bytes: Option<u64>,
     /// The status of the response, once there is one.
@@ -78,6 +80,7 @@ impl OpenEvent {
                 || core.metrics.as_ref().is_some_and(|metrics| metrics.is_sample(begun)),
             elapsed: None,
             rule: 0,
+            shadow: None,
             units: None,
             bytes: None,
             status: None,
@@ -90,10 +93,16 @@ impl OpenEvent {
 
     /// Takes the data of a request that was admitted by this rule.
     #[cold]
-    pub(super) fn admitted(&mut self, core: &Core, rule: usize, view: &RequestView<'_>) -> Self {
+    pub(super) fn admitted(
+        &mut self,
+        core: &Core,
+        rule: usize,
+        view: &RequestView<'_>,
+        shadow: Option<DenialKind>,
+    ) -> Self {
         if let Some(data) = &mut self.0 {
             data.elapsed = data.elapsed(core);
-            data.rule = rule;
+            (data.rule, data.shadow) = (rule, shadow);
             data.units = core.rules.at(rule).rule.cost.units(view.query());
         }
         std::mem::take(self)
@@ -199,7 +208,7 @@ impl FoundKey {
         (recorded.status, recorded.elapsed) = (data.status, data.elapsed);
         (recorded.charged, recorded.settled) = (data.charged, data.settled);
         (recorded.units, recorded.bytes) = (data.units, data.bytes);
-        recorded.balance = balance;
+        (recorded.balance, recorded.shadow) = (balance, data.shadow);
         recorded.windows = Windows::new(window_status.and_then(|status| Some((self.quotas()?, status))));
         core.record(&recorded);
     }
@@ -215,7 +224,18 @@ impl Core {
         let mut recorded = event_of(record, rule, data, outcome);
         recorded.elapsed = data.elapsed(self);
         (recorded.status, recorded.balance) = (status, denial.balance());
+        recorded.shadow = decision.shadow;
         recorded.windows = Windows::new(denial.windows().or_else(|| drawn.entry()?.windows()));
+        self.record(&recorded);
+    }
+
+    /// Passes an event to the decision sinks about a request that is served without a record, and that a check in shadow would
+    /// have denied.
+    #[cold]
+    pub(super) fn record_without_record(&self, rule: Option<&Arc<CompiledRule>>, decision: &Decision) {
+        let Some(data) = &decision.event.0 else { return };
+        let mut recorded = event_of(None, rule, data, DecisionOutcome::Admitted);
+        (recorded.elapsed, recorded.shadow) = (data.elapsed(self), decision.shadow);
         self.record(&recorded);
     }
 
@@ -264,6 +284,7 @@ fn event_of<'e>(
         charged: Credits::ZERO,
         settled: Credits::ZERO,
         balance: None,
+        shadow: None,
         windows: Windows::default(),
         elapsed: None,
         client: request.and_then(|(_, client)| *client),

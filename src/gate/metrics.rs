@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use foldhash::fast::RandomState;
 
 use crate::clock::{Clock, Now, Timestamp};
+use crate::denial::DenialKind;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::Parts;
 use crate::metrics::{
     BACK_END_DURATION, BACK_END_ERRORS, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIME, Counter,
-    DECISION_DURATION, DECISIONS, Gauge, Histogram, OPEN_CHARGES,
+    DECISION_DURATION, DECISIONS, Gauge, Histogram, OPEN_CHARGES, SHADOW_DENIALS,
 };
 use crate::name::PlanName;
 use crate::rule::RuleSet;
@@ -32,6 +33,8 @@ pub(super) struct DecisionMetrics {
     admitted: Box<[OnceLock<Counter>]>,
     /// The other counters, by rule, plan and outcome.
     others: RwLock<HashMap<(usize, usize, &'static str), Counter, RandomState>>,
+    /// The counters of denials in shadow, by rule, plan and kind.
+    shadow: RwLock<HashMap<(usize, usize, DenialKind), Counter, RandomState>>,
     admitted_duration: Histogram,
     denied_duration: Histogram,
     abandoned_duration: Histogram,
@@ -51,6 +54,7 @@ impl DecisionMetrics {
         Self {
             admitted: (0..rules.len() * plan_labels.len()).map(|_| OnceLock::new()).collect(),
             others: RwLock::default(),
+            shadow: RwLock::default(),
             admitted_duration: duration("admitted"),
             denied_duration: duration("denied"),
             abandoned_duration: duration("abandoned"),
@@ -58,6 +62,21 @@ impl DecisionMetrics {
             plans,
             plan_labels,
         }
+    }
+
+    #[cold]
+    fn count_shadow(&self, rule: usize, plan: usize, kind: DenialKind) {
+        let key = (rule, plan, kind);
+        if let Some(counter) = self.shadow.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            counter.add(1);
+            return;
+        }
+        let make = || {
+            let (rule, plan) = (&*self.rules[rule], &*self.plan_labels[plan]);
+            Counter::new(&SHADOW_DENIALS, &[("rule", rule), ("plan", plan), ("kind", kind.name())])
+        };
+        let mut shadow = self.shadow.write().unwrap_or_else(PoisonError::into_inner);
+        shadow.entry(key).or_insert_with(make).add(1);
     }
 
     fn counter(&self, rule: usize, plan: usize, outcome: DecisionOutcome) -> Counter {
@@ -77,6 +96,9 @@ impl DecisionSink for DecisionMetrics {
         let rule = event.rule_index.unwrap_or(self.rules.len() - 1);
         let unknown = self.plans.len();
         let plan = event.plan.map_or(unknown + 1, |plan| self.plans.get(plan).copied().unwrap_or(unknown));
+        if let Some(kind) = event.shadow {
+            self.count_shadow(rule, plan, kind);
+        }
         let (duration, outcome) = match event.outcome {
             DecisionOutcome::Admitted => {
                 let counter = &self.admitted[rule * self.plan_labels.len() + plan];
@@ -111,6 +133,7 @@ pub(super) struct BackEndMetrics {
     pub(super) draw: Operation,
     pub(super) correct: Operation,
     pub(super) charge: Operation,
+    pub(super) balance: Operation,
     pub(super) draw_and_charge: Operation,
     pub(super) settle: Operation,
     pub(super) refund: Operation,
@@ -137,6 +160,7 @@ impl BackEndMetrics {
             draw: operation("limiter", "draw"),
             correct: operation("limiter", "correct"),
             charge: operation("ledger", "charge"),
+            balance: operation("ledger", "balance_of"),
             draw_and_charge: operation("meter", "draw_and_charge"),
             settle: operation("ledger", "settle"),
             refund: operation("ledger", "refund"),

@@ -97,7 +97,7 @@ use order::Checks;
 pub use reload::Configuration;
 pub use weight_report::WeightReport;
 
-use crate::account::Plan;
+use crate::account::{Plan, ShadowChecks};
 use crate::alert::Alerts;
 use crate::amount::ChargeIds;
 use crate::clock::Clock;
@@ -226,6 +226,8 @@ pub(crate) struct Core {
     pub(crate) strip_headers: bool,
     /// True if keys that came without encryption are denied.
     pub(crate) refuses_insecure: bool,
+    /// The checks that are made in shadow at every rule.
+    shadow: ShadowChecks,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
     /// True if the limiter is asked for the state of every window.
     every_window: bool,

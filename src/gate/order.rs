@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::account::ShadowChecks;
 use crate::error::ConfigError;
 use crate::words;
 
@@ -115,6 +116,20 @@ impl Checks {
         let takes = |check: &Check| matches!(check, Check::InFlight | Check::RateLimits | Check::Credits);
         let spending = every.iter().copied().filter(takes).collect();
         Self { every, spending }
+    }
+}
+
+impl Check {
+    /// Returns the set of this check alone.
+    #[inline]
+    pub(crate) const fn shadow(self) -> ShadowChecks {
+        ShadowChecks::of(self as u32)
+    }
+}
+
+impl FromIterator<Check> for ShadowChecks {
+    fn from_iter<I: IntoIterator<Item = Check>>(checks: I) -> Self {
+        checks.into_iter().map(Check::shadow).fold(Self::NONE, Self::with)
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::account::{
-    AppliedQuotas, ExceededQuotas, LimitIndex, Limits, QuotaChoice, ResolvedTerms, Terms, TermsError,
-    TermsPlace,
+    AppliedQuotas, ExceededQuotas, LimitIndex, Limits, QuotaChoice, ResolvedTerms, ShadowChecks,
+    ShadowedParts, Terms, TermsError, TermsPlace,
 };
 use crate::account::{InFlightLimit, InFlightLimits};
 use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
+use crate::gate::Check;
 use crate::gate::anonymous::AnonymousTier;
 use crate::key::KeyRecord;
 use crate::name::{Environment, PlanName};
@@ -29,6 +30,8 @@ pub(crate) struct Plans {
     quotas: HashMap<String, QuotaPolicy>,
     /// The limit on all requests in flight together.
     in_flight: Option<InFlightLimit>,
+    /// The checks that the gate makes in shadow.
+    shadow: ShadowChecks,
     /// The limits of each rule that has limits of its own, if the rule is public.
     public: Box<[Option<Arc<Limits>>]>,
     /// The record that stands for all requests without a key, if they are served. Its terms are stored on it.
@@ -44,6 +47,15 @@ pub(super) struct Identity {
     pub(super) version: u32,
 }
 
+/// The limits of a gate that are of no plan and no rule.
+#[derive(Debug)]
+pub(super) struct GateLimits {
+    /// The quotas with names.
+    pub(super) quotas: HashMap<String, QuotaPolicy>,
+    pub(super) in_flight: Option<InFlightLimit>,
+    pub(super) shadow: ShadowChecks,
+}
+
 impl Identity {
     /// The identity of a new gate.
     pub(super) fn first() -> Self {
@@ -57,12 +69,12 @@ impl Plans {
         identity: Identity,
         before: Option<&Self>,
         plans: &HashMap<PlanName, Plan>,
-        quotas: HashMap<String, QuotaPolicy>,
-        in_flight: Option<InFlightLimit>,
+        own: GateLimits,
         rules: &RuleSet,
         anonymous: Option<(&AnonymousTier, Environment)>,
     ) -> Result<Self, ConfigError> {
         let Identity { owner, version } = identity;
+        let GateLimits { quotas, in_flight, shadow } = own;
         let mut all = Self {
             owner,
             version,
@@ -70,6 +82,7 @@ impl Plans {
             indices: HashMap::new(),
             quotas,
             in_flight,
+            shadow,
             public: Box::default(),
             anonymous: None,
             groups: Groups::default(),
@@ -88,7 +101,8 @@ impl Plans {
                 )
                 .in_member(member)
             })?;
-            let own = Limits { quotas, in_flight: all.in_flight_beside(plan.in_flight.clone()) };
+            let in_flight = all.in_flight_beside(plan.in_flight.clone());
+            let own = Limits::new(quotas, in_flight, parts_in_shadow(all.shadow.with(plan.shadow)));
             let of_rules = all.of_rules(rules, plan, None, &mut groups)?;
             let terms = Terms::new(Arc::new(plan.clone()), own, plan.caps.clone(), of_rules);
             // The index of terms that are not those of a plan is never reached: memory ends before.
@@ -103,7 +117,7 @@ impl Plans {
             }
             let in_flight = InFlightLimits::new(in_flight_of(rule));
             let quotas = all.of_rule(rule, None, None, &mut groups)?;
-            Ok(Some(Arc::new(Limits { quotas, in_flight })))
+            Ok(Some(Arc::new(Limits::new(quotas, in_flight, parts_in_shadow(all.shadow.with(rule.shadow))))))
         });
         all.public = public.collect::<Result<_, _>>()?;
         if let Some((tier, environment)) = anonymous
@@ -149,7 +163,9 @@ impl Plans {
         // The managers of keys reject zero.
         let in_flight = record.in_flight.and_then(|most| InFlightLimit::new(most).ok());
         let in_flight = self.in_flight_beside(in_flight.or_else(|| plan.plan.in_flight.clone()));
-        Ok(Arc::new(plan.with_own(Limits { quotas, in_flight }, caps, record.budgets.clone())))
+        let parts = parts_in_shadow(self.shadow.with(plan.plan.shadow));
+        let own = Limits::new(quotas, in_flight, parts);
+        Ok(Arc::new(plan.with_own(own, caps, record.budgets.clone())))
     }
 
     /// Stores the terms of a record on the record, and returns their place. If they cannot be stored there, they are for this
@@ -234,13 +250,18 @@ impl Plans {
         distinct(&policies, tier, "the plan")?;
         let is_pool = |counts: &QuotaScope| matches!(counts, QuotaScope::Pool(_));
         let (pools, others) = policies.into_iter().partition::<Vec<_>, _>(|policy| is_pool(policy.counts()));
+        let (pools, mut shadowed) = split(pools, &QuotaOrigin::Plan);
+        let (others, more) = split(others, &QuotaOrigin::Anonymous);
+        shadowed.extend(more);
         let quotas = Quotas::new(pools).beside(QuotaOrigin::Anonymous, others);
+        let quotas = Quotas::of_groups(quotas.groups().iter().cloned().chain(shadowed));
         let in_flight = plan.in_flight.clone().map(|limit| {
             let is_shared = is_pool(limit.counts());
             let limit = if is_shared { limit } else { limit.of(QuotaOrigin::Anonymous) };
             tier.counted_in_flight(limit)
         });
-        let own = Limits { quotas, in_flight: self.in_flight_beside(in_flight) };
+        let parts = parts_in_shadow(self.shadow.with(plan.shadow));
+        let own = Limits::new(quotas, self.in_flight_beside(in_flight), parts);
         let of_rules = self.of_rules(rules, plan, Some(tier), groups)?;
         Ok(Terms::new(Arc::new(plan.clone()), own, plan.caps.clone(), of_rules))
     }
@@ -260,9 +281,11 @@ impl Plans {
                 None => limit,
             });
             let quotas = self.of_rule(rule, Some(plan), tier, groups)?;
-            Ok(Limits { quotas, in_flight: self.in_flight_beside(in_flight) })
+            let parts = parts_in_shadow(self.shadow.with(rule.shadow).with(plan.shadow));
+            Ok(Limits::new(quotas, self.in_flight_beside(in_flight), parts))
         };
-        let no_rule = Limits { quotas: Quotas::default(), in_flight: self.in_flight_beside(None) };
+        let parts = parts_in_shadow(self.shadow.with(plan.shadow));
+        let no_rule = Limits::new(Quotas::default(), self.in_flight_beside(None), parts);
         rules.limited().map(of_rule).chain([Ok(no_rule)]).collect()
     }
 
@@ -365,7 +388,13 @@ impl Plans {
 
     /// Resolves the quotas of a key or an account.
     pub(crate) fn resolve(&self, own: &[QuotaRef]) -> Result<Quotas, TermsError> {
-        Ok(Quotas::new(self.policies(own)?))
+        let (enforced, shadowed) = split(self.policies(own)?, &QuotaOrigin::Plan);
+        let groups = Quotas::new(enforced);
+        Ok(if shadowed.is_empty() {
+            groups
+        } else {
+            Quotas::of_groups(groups.groups().iter().cloned().chain(shadowed))
+        })
     }
 
     /// Resolves the quotas of a plan.
@@ -386,6 +415,19 @@ impl Plans {
         }
         Ok(policies)
     }
+}
+
+/// Returns the checks on limits that are made in shadow.
+fn parts_in_shadow(checks: ShadowChecks) -> ShadowedParts {
+    let has = |check: Check| checks.has(check.shadow());
+    ShadowedParts { quotas: has(Check::RateLimits), in_flight: has(Check::InFlight) }
+}
+
+/// Returns the policies that deny requests, and the groups of those that are in shadow.
+fn split(policies: Vec<QuotaPolicy>, origin: &QuotaOrigin) -> (Vec<QuotaPolicy>, Vec<QuotaGroup>) {
+    let (shadowed, enforced): (Vec<_>, Vec<_>) = policies.into_iter().partition(QuotaPolicy::is_in_shadow);
+    let apart = QuotaOrigin::Shadow(Arc::new(origin.clone()));
+    (enforced, if shadowed.is_empty() { Vec::new() } else { QuotaGroup::of(&apart, shadowed) })
 }
 
 /// Returns the limit on requests in flight to a rule.
@@ -424,6 +466,15 @@ impl Groups {
     }
 
     fn of(&mut self, origin: QuotaOrigin, policies: Vec<QuotaPolicy>) -> Vec<QuotaGroup> {
+        if policies.iter().any(QuotaPolicy::is_in_shadow) && !matches!(origin, QuotaOrigin::Shadow(_)) {
+            let (shadowed, enforced): (Vec<_>, _) = policies.into_iter().partition(QuotaPolicy::is_in_shadow);
+            let apart = QuotaOrigin::Shadow(Arc::new(origin.clone()));
+            let mut groups = self.of(apart, shadowed);
+            if !enforced.is_empty() {
+                groups.extend(self.of(origin, enforced));
+            }
+            return groups;
+        }
         let place = (origin, policies);
         if let Some(groups) = self.known.get(&place) {
             return groups.clone();

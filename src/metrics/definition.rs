@@ -27,6 +27,7 @@ definitions! {
     OPEN_CHARGES = "tollgate_open_charges", "Charges of this process for requests that have not ended.";
     CONFIG_RELOAD_SUCCESSFUL = "tollgate_config_last_reload_successful", "1 if the last configuration was taken, 0 if it was rejected.";
     CONFIG_RELOAD_TIME = "tollgate_config_last_reload_success_timestamp_seconds", "Time at which the configuration in force was taken.";
+    SHADOW_DENIALS = "tollgate_shadow_denials_total", "Requests that a check in shadow would have denied.";
     CIRCUITS_OPEN = "tollgate_circuits_open", "Circuit breakers that are open.";
     CIRCUIT_OPENINGS = "tollgate_circuit_openings_total", "Times that a circuit breaker opened.";
     CACHE_LOOKUPS = "tollgate_cache_lookups_total", "Look-ups in caches of keys.";

@@ -19,6 +19,7 @@
 //! | `tollgate_open_charges` | gauge | | Charges of this process for requests that have not ended. |
 //! | `tollgate_config_last_reload_successful` | gauge | | 1 if the last configuration was taken, when the gate was built or [reloaded](crate::Gate::reload). 0 if it was rejected. |
 //! | `tollgate_config_last_reload_success_timestamp_seconds` | gauge | | Time at which the configuration in force was taken, in seconds since 1970. |
+//! | `tollgate_shadow_denials_total` | counter | `rule`, `plan`, `kind` | Requests that a check in [shadow](crate::GateBuilder::shadow) would have denied. |
 //! | `tollgate_circuits_open` | gauge | `back_end` | Circuit breakers that are open, by the type of the back end. |
 //! | `tollgate_circuit_openings_total` | counter | `back_end` | Times that a circuit breaker opened. |
 //! | `tollgate_cache_lookups_total` | counter | `result` | Look-ups in caches of keys. `result` is `hit`, `negative_hit` for a key that is known not to exist, or `miss`. |
@@ -72,7 +73,7 @@ mod parts;
 pub(crate) use definition::FAILED_OPEN;
 pub(crate) use definition::{
     BACK_END_DURATION, BACK_END_ERRORS, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIME, DECISION_DURATION,
-    DECISIONS, EVENTS_DROPPED, OPEN_CHARGES,
+    DECISIONS, EVENTS_DROPPED, OPEN_CHARGES, SHADOW_DENIALS,
 };
 pub(crate) use handle::{Counter, Gauge, Histogram};
 pub(crate) use parts::{

@@ -49,7 +49,8 @@ impl<'l> ReportedLimits<'l> {
 pub(crate) fn limit_headers(headers: &mut impl AnswerHeaders, reported: &ReportedLimits<'_>) {
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     const STANDING: HeaderName = HeaderName::from_static("ratelimit");
-    let ReportedLimits { limits: Limits { quotas, in_flight }, least, weighs, full, retry_after } = *reported;
+    let ReportedLimits { limits: Limits { quotas, in_flight, .. }, least, weighs, full, retry_after } =
+        *reported;
     let (mut policies, mut standing) = (String::new(), String::new());
     for (policy, origin) in quotas.policies().zip(quotas.origins()).filter(|_| least.is_some()) {
         // Rounded up, because a shorter window would promise more than the quota.
@@ -80,7 +81,8 @@ pub(crate) fn limit_headers(headers: &mut impl AnswerHeaders, reported: &Reporte
             part.push(&mut standing, format_args!("r={left};t={more}"));
         }
     }
-    for limit in in_flight.all() {
+    let is_told = |limit: &&InFlightLimit| !matches!(limit.origin(), QuotaOrigin::Shadow(_));
+    for limit in in_flight.all().iter().filter(is_told) {
         let (part, most) = (Part::of_in_flight(limit), limit.most());
         part.push(&mut policies, format_args!("q={most};qu=\"{CONCURRENT_REQUESTS}\""));
         if full == Some(limit) {
@@ -133,7 +135,8 @@ impl<'l> Part<'l> {
         // Writing to a string cannot fail.
         let _ = write!(text, "{comma}\"{}\";{parameters}", self.name);
         let origin = match self.origin {
-            QuotaOrigin::Plan => None,
+            // Windows in shadow are not told.
+            QuotaOrigin::Plan | QuotaOrigin::Shadow(_) => None,
             QuotaOrigin::Anonymous => Some("anonymous".into()),
             QuotaOrigin::Rule(route) => Some(format!("rule:{route}").into()),
             QuotaOrigin::Shared(name) => Some(format!("shared:{name}").into()),

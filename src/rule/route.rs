@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use crate::account::{BreachKind, InFlightLimit, Plan, PlanRule, QuotaRef};
+use crate::account::{BreachKind, InFlightLimit, Plan, PlanRule, QuotaRef, ShadowChecks};
 use crate::amount::{Credits, Currency};
 use crate::error::ConfigError;
 use crate::error::shortened;
@@ -213,6 +213,9 @@ pub struct Rule {
     /// The routes of the rule's table in the configuration file, if it has several. They share the windows of its quotas, the
     /// slots of its limit on requests in flight, and the terms that plans have for one of them.
     pub(crate) routes: Option<Arc<[Arc<str>]>>,
+    /// The checks that are made in shadow: they are judged and told, and refuse nothing. With [`ShadowChecks::ALL`], a request
+    /// without a valid key is served too, without a [`Principal`](crate::Principal).
+    pub shadow: ShadowChecks,
     pub(crate) purpose: Purpose,
 }
 
@@ -222,6 +225,8 @@ pub(crate) enum Purpose {
     /// Any other purpose.
     #[default]
     Service,
+    /// Manages keys. Its checks are never made in shadow.
+    Management,
     /// Reports the remaining limits and credits of a key. The key's restrictions are not checked.
     Usage,
     /// Revokes a key. An exceeded quota does not refuse the request.
@@ -322,6 +327,7 @@ impl Rule {
             in_flight: None,
             routes: None,
             purpose: Purpose::Service,
+            shadow: ShadowChecks::NONE,
         }
     }
 
@@ -376,7 +382,8 @@ impl Rule {
 
     /// Returns true if both rules have the same requirements, whatever requests they apply to.
     pub(super) fn asks_as(&self, other: &Self) -> bool {
-        (self.public, self.anonymous, &self.scopes) == (other.public, other.anonymous, &other.scopes)
+        (self.public, self.anonymous, &self.scopes, self.shadow)
+            == (other.public, other.anonymous, &other.scopes, other.shadow)
             && self.demands() == other.demands()
     }
 

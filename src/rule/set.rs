@@ -109,7 +109,7 @@ impl CompiledRule {
     fn beside(&self, otherwise: &Rule, plans: &HashMap<PlanName, Plan>) -> Result<Option<Self>, ConfigError> {
         let asked = otherwise.demands();
         let asks_less = asked == Rule::otherwise().demands() || asked == self.rule.demands();
-        if !asks_less || self.rule.purpose != Purpose::Service {
+        if !asks_less || !matches!(self.rule.purpose, Purpose::Service | Purpose::Management) {
             return Ok(None);
         }
         let mut rule = self.rule.clone();
@@ -219,7 +219,8 @@ impl RuleSet {
         let mut limited = 0;
         for (place, rule) in rules.into_iter().enumerate() {
             let has_terms = plans.values().any(|plan| rule.terms_of(plan).is_some());
-            let is_limited = !rule.quotas.is_empty() || rule.in_flight.is_some() || has_terms;
+            let is_limited =
+                !rule.quotas.is_empty() || rule.in_flight.is_some() || has_terms || !rule.shadow.is_empty();
             let limits = is_limited.then_some(LimitIndex(limited));
             limited += u32::from(is_limited);
             let rule = CompiledRule::new(rule, plans).map_err(|error| error.in_member(member(place)))?;

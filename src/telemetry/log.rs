@@ -37,6 +37,7 @@ impl DecisionSink for TracingSink {
             charged = event.charged.get(),
             settled = event.settled.get(),
             balance = event.balance.map(crate::amount::Credits::get),
+            shadow = event.shadow.map(crate::denial::DenialKind::name),
             window = window.map(|window| window.name),
             remaining = window.map(|window| window.remaining),
             elapsed_micros = event.elapsed.map(|elapsed| u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)),

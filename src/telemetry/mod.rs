@@ -103,6 +103,9 @@ pub struct DecisionEvent<'a> {
     /// The balance after the charge, or the balance that was smaller than the cost. `None` if the ledger was not asked,
     /// or if the account has no limit.
     pub balance: Option<Credits>,
+    /// The first denial by a check in [shadow](crate::GateBuilder::shadow): what would have been answered, if that check were in
+    /// force.
+    pub shadow: Option<DenialKind>,
     /// The rate-limit windows whose state is known.
     pub windows: Windows<'a>,
     /// The time that the gate took. For an admitted request, it ends with the admission. For a denied one, it ends with

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::amount::Credits;
 use crate::clock::Timestamp;
+use crate::denial::DenialKind;
 use crate::key::KeyId;
 use crate::name::{AccountId, Environment, PlanName};
 use crate::rule::Rule;
@@ -40,6 +41,8 @@ pub struct OwnedEvent {
     pub settled: Credits,
     /// The balance after the charge, or the balance that was smaller than the cost.
     pub balance: Option<Credits>,
+    /// The first denial by a check in shadow.
+    pub shadow: Option<DenialKind>,
     /// The rate-limit windows whose state is known.
     pub windows: Vec<OwnedWindow>,
     /// The time that the gate took.
@@ -89,6 +92,7 @@ impl From<&DecisionEvent<'_>> for OwnedEvent {
             charged: event.charged,
             settled: event.settled,
             balance: event.balance,
+            shadow: event.shadow,
             windows: windows.collect(),
             elapsed: event.elapsed,
             client: event.client,

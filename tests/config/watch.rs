@@ -52,7 +52,7 @@ fn watched(path: &Path) -> (Gate, Watching, Told) {
 }
 
 fn next(told: &Told) -> Result<Configuration, ConfigError> {
-    told.recv_timeout(Duration::from_secs(60)).expect("the watcher sees every change")
+    told.recv_timeout(Duration::from_mins(1)).expect("the watcher sees every change")
 }
 
 fn quota(gate: &Gate) -> String {
@@ -158,7 +158,7 @@ fn watcher_ends_when_its_handle_is_dropped() {
     let (_gate, watching, told) = watched(&path);
     drop(watching);
     // The thread has dropped its callback.
-    assert_eq!(told.recv_timeout(Duration::from_secs(60)), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(told.recv_timeout(Duration::from_mins(1)), Err(RecvTimeoutError::Disconnected));
 }
 
 #[test]

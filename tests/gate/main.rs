@@ -41,6 +41,7 @@ mod security_methods;
 mod security_query;
 mod security_routes;
 mod security_status;
+mod shadow;
 #[path = "../support/mod.rs"]
 mod support;
 mod two_gates;

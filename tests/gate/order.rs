@@ -3,13 +3,16 @@
 
 use crate::support;
 
+use std::sync::{Arc, Mutex};
+
 use http::request::Builder;
 use support::{World, with_key};
-use tollgate::account::{QuotaPolicy, Quotas};
+use tollgate::account::{QuotaPolicy, Quotas, ShadowChecks};
 use tollgate::key::KeyStatus;
 use tollgate::limit::{Draw, WindowStatus};
 use tollgate::rule::Cost;
-use tollgate::{Clock, Credits, Gate, Plan, RateLimiter, Rule};
+use tollgate::telemetry::{DecisionEvent, DecisionSink};
+use tollgate::{Clock, Credits, DenialKind, Gate, GateBuilder, Plan, RateLimiter, Rule};
 use tower::{Layer, ServiceExt};
 
 /// The conditions that fail, in the order in which Kwery's document checks them, and what each answers.
@@ -64,6 +67,10 @@ impl Row {
 }
 
 fn gate(world: &World) -> Gate {
+    over(world).build().unwrap()
+}
+
+fn over(world: &World) -> GateBuilder {
     let mut rule = Rule::new("GET /v1/candles").unwrap();
     rule.cost = Cost::Fixed(Credits::new(1));
     let plans = (0..4).map(|place| Row(place << 6)).map(|row| {
@@ -71,7 +78,7 @@ fn gate(world: &World) -> Gate {
         plan.quotas.extend(row.quotas().map(tollgate::account::QuotaRef::Policy));
         plan
     });
-    plans.fold(world.kwery().rule(rule), tollgate::GateBuilder::plan).build().unwrap()
+    plans.fold(world.kwery().rule(rule), GateBuilder::plan)
 }
 
 /// Makes the row's conditions true; says how the windows stand when the request comes.
@@ -138,6 +145,41 @@ async fn first_failing_check_decides() {
         let passed_limits = served || matches!(code, "credits_exhausted" | "plan_required");
         let now = windows(&world, row, id).await;
         assert_eq!(now != drawn, passed_limits, "{}: {drawn:?} became {now:?}", row.name());
+    }
+}
+
+/// Counts the kinds that events tell as denied in shadow.
+#[derive(Debug, Clone, Default)]
+struct Shadow(Arc<Mutex<Vec<Option<DenialKind>>>>);
+
+impl DecisionSink for Shadow {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        assert_eq!(event.outcome.name(), "admitted");
+        self.0.lock().unwrap().push(event.shadow);
+    }
+}
+
+#[tokio::test]
+async fn shadow_changes_no_answer_of_any_row() {
+    let world = World::new();
+    let told = Shadow::default();
+    let gate = over(&world).shadow(ShadowChecks::ALL).decision_sink(told.clone()).build().unwrap();
+    for row in (0..1 << FAILING.len()).map(Row) {
+        let (id, drawn) = arrange(&world, row).await;
+        let before = world.balance(id);
+        // Twice, so that the windows in shadow are exhausted too.
+        for _ in 0..2 {
+            told.0.lock().unwrap().clear();
+            assert_eq!(world.send(&gate, request(row)).await.status, 200, "{}", row.name());
+        }
+        // What would have been answered is told.
+        let kinds = told.0.lock().unwrap().clone();
+        let told = kinds[0].map_or(200, |kind| kind.status().as_u16());
+        assert_eq!((kinds.len(), told), (1, row.expected().0), "{}: {kinds:?}", row.name());
+        // Nothing was charged, and no window that is in force was drawn from.
+        assert_eq!(world.balance(id), before, "{}", row.name());
+        assert_eq!(world.ledger.open_charges(&world.account_of(id)), 0);
+        assert_eq!(windows(&world, row, id).await, drawn, "{}", row.name());
     }
 }
 

@@ -217,10 +217,11 @@ impl RedisLimiter {
 }
 
 /// Returns the part of a window's name that stands for the origin of its quota. It is empty for a plan.
-fn origin(origin: &QuotaOrigin) -> String {
-    let (kind, label) = match origin {
+fn origin(of: &QuotaOrigin) -> String {
+    let (kind, label) = match of {
         QuotaOrigin::Plan => return String::new(),
         QuotaOrigin::Anonymous => return ":anonymous".to_owned(),
+        QuotaOrigin::Shadow(within) => return format!(":shadow{}", origin(within)),
         QuotaOrigin::Rule(route) => ("rule", route),
         QuotaOrigin::Shared(name) => ("quota", name),
     };
