@@ -156,6 +156,15 @@ impl Terms {
         }
     }
 
+    /// Returns the budgets of the key, each with its currency.
+    pub(crate) fn budgets(&self) -> Vec<(&Currency, &Budget)> {
+        if let Some(own) = &self.budgets {
+            return own.iter().map(|own| (&own.currency, &own.budget)).collect();
+        }
+        let of = |currency| Some((currency, self.plan.budget_in(currency)?));
+        self.plan.named_currencies().filter_map(of).collect()
+    }
+
     /// Returns the limits that apply to a request.
     #[inline]
     pub(crate) fn limits_at(&self, choice: QuotaChoice) -> &Limits {

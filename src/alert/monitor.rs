@@ -294,7 +294,8 @@ impl Shared {
         let (Some(account), Some(plan), Some(key)) = (event.account, event.plan, event.key) else { return };
         // The request may have begun long ago.
         let now = || self.clock.now().wall();
-        if let Some(balance) = event.balance {
+        // The thresholds of balances are in the currency `credits`.
+        if let Some(balance) = event.balance.filter(|_| event.currency.is_default()) {
             for check in &checks.balances {
                 let (rule, least) = (check.rule, check.least);
                 let subject = || Subject::Account(account.clone(), check.grant_code());

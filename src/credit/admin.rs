@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::account::Allowance;
+use crate::account::{Allowance, BudgetStatus};
 use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
-use crate::credit::{Bucket, BucketId, BucketTerms, CreditLedger, Entry, EntryQuery};
+use crate::credit::{Bucket, BucketId, BucketTerms, BudgetDraw, CreditLedger, Entry, EntryQuery};
 use crate::error::ConfigError;
 use crate::future::StoreFuture;
 use crate::name::AccountId;
@@ -273,6 +273,19 @@ pub trait CreditAdmin: CreditLedger {
         now: Timestamp,
     ) -> StoreFuture<Vec<Bucket>>;
 
+    /// Returns the state of a key's budget at a given time. It writes nothing. Returns `None` if the ledger has no budgets,
+    /// which is the default.
+    fn budget_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        draw: &BudgetDraw<'_>,
+        now: Timestamp,
+    ) -> StoreFuture<Option<BudgetStatus>> {
+        let _ = (account, currency, draw, now);
+        StoreFuture::ready(None)
+    }
+
     /// Returns the entries that a query selects, newest first.
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>>;
 
@@ -315,6 +328,16 @@ impl<T: CreditAdmin + ?Sized> CreditAdmin for Arc<T> {
         now: Timestamp,
     ) -> StoreFuture<Vec<Bucket>> {
         (**self).buckets_of(account, currency, allowance, now)
+    }
+
+    fn budget_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        draw: &BudgetDraw<'_>,
+        now: Timestamp,
+    ) -> StoreFuture<Option<BudgetStatus>> {
+        (**self).budget_of(account, currency, draw, now)
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {

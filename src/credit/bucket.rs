@@ -37,6 +37,27 @@ impl fmt::Display for BucketId {
     }
 }
 
+impl BucketId {
+    /// Returns true if an adjustment id is the text of a bucket that is not made by an adjustment.
+    pub(crate) fn is_reserved(id: &AdjustmentId) -> bool {
+        Self::named(id.as_str()).is_some()
+    }
+
+    fn named(text: &str) -> Option<Self> {
+        let named = [Self::Main, Self::Purchased, Self::Returned, Self::Debt];
+        named.into_iter().find(|id| id.to_string() == text)
+    }
+}
+
+impl FromStr for BucketId {
+    type Err = ConfigError;
+
+    /// Parses an id as [`Display`](fmt::Display) writes it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::named(text).map_or_else(|| text.parse().map(Self::Of), Ok)
+    }
+}
+
 /// The origin of the credits in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 use crate::account::WindowStatus;
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::clock::Now;
 use crate::denial::{Denial, DenialKind};
 use crate::gate::entry::{AdmittedKey, FoundKey};
@@ -284,6 +284,7 @@ fn event_of<'e>(
         charged: Credits::ZERO,
         settled: Credits::ZERO,
         balance: None,
+        currency: rule.map_or(&Currency::CREDITS, |compiled| &compiled.rule.currency),
         shadow: None,
         windows: Windows::default(),
         elapsed: None,

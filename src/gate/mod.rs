@@ -99,7 +99,7 @@ pub use weight_report::WeightReport;
 
 use crate::account::{Plan, ShadowChecks};
 use crate::alert::Alerts;
-use crate::amount::ChargeIds;
+use crate::amount::{ChargeIds, Currency};
 use crate::clock::Clock;
 use crate::credit::{CreditAdmin, CreditLedger};
 use crate::denial::Denial;
@@ -368,6 +368,13 @@ impl Core {
     /// The scopes that rules or the key management name.
     pub(crate) fn known_scopes(&self) -> std::collections::HashSet<&crate::name::Scope> {
         self.rules.scopes().chain(&self.management.scope).collect()
+    }
+
+    /// The currencies that rules or plans name.
+    pub(crate) fn known_currencies(&self) -> std::collections::BTreeSet<&Currency> {
+        let rules = self.rules.named().iter().chain([self.rules.at(self.rules.otherwise())]);
+        let plans = self.plan_data.values().flat_map(Plan::named_currencies);
+        rules.map(|compiled| &compiled.rule.currency).chain(plans).chain([&Currency::CREDITS]).collect()
     }
 
     /// The agreements that rules name.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::Resilient;
 use super::pending_settlements::Closing;
-use crate::account::{Account, Allowance};
+use crate::account::{Account, Allowance, BudgetStatus};
 use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::Timestamp;
 use crate::credit::{
-    Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLeasing, CreditLedger, Entry,
-    EntryQuery, Refund, Settlement,
+    Adjusted, Adjustment, Balance, Bucket, BudgetDraw, Charge, Charged, CreditAdmin, CreditLeasing,
+    CreditLedger, Entry, EntryQuery, Refund, Settlement,
 };
 use crate::future::StoreFuture;
 use crate::name::AccountId;
@@ -70,6 +70,16 @@ impl<T: CreditAdmin> CreditAdmin for Resilient<T> {
         now: Timestamp,
     ) -> StoreFuture<Vec<Bucket>> {
         self.ask(|ledger| ledger.buckets_of(account, currency, allowance, now))
+    }
+
+    fn budget_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        draw: &BudgetDraw<'_>,
+        now: Timestamp,
+    ) -> StoreFuture<Option<BudgetStatus>> {
+        self.ask(|ledger| ledger.budget_of(account, currency, draw, now))
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::account::Terms;
-use crate::account::{AccountStatus, ParamLimits};
+use crate::account::{AccountStatus, Budget, ParamLimits, Terms};
+use crate::amount::Currency;
 use crate::clock::Timestamp;
 use crate::gate::Gate;
 use crate::key::{KeyHash, KeyRecord, KeyStatus, PathPattern};
@@ -126,6 +126,7 @@ impl Bounds {
         record.allowlist = record.allowlist.take().or_else(|| issuer.allowlist.clone());
         record.quotas = record.quotas.take().or_else(|| issuer.quotas.clone());
         record.in_flight = record.in_flight.or(issuer.in_flight);
+        record.budgets = record.budgets.take().or_else(|| issuer.budgets.clone());
         record.caps = record.caps.take().or_else(|| issuer.caps.clone());
     }
 
@@ -163,6 +164,9 @@ impl Bounds {
         if frees(record.quotas.as_ref().map(Vec::is_empty), issuer.record.quotas.is_some()) {
             return Err(wide("quotas"));
         }
+        if frees(record.budgets.as_ref().map(Vec::is_empty), issuer.record.budgets.is_some()) {
+            return Err(wide("budgets"));
+        }
         if frees(record.caps.as_ref().map(ParamLimits::is_empty), issuer.record.caps.is_some()) {
             return Err(wide("caps"));
         }
@@ -174,6 +178,14 @@ impl Bounds {
         }
         if !cover::in_flight(&issuer.terms.own.in_flight, &terms.own.in_flight) {
             return Err(wide("inFlight"));
+        }
+        // A key has at least the budgets of the acting key, none of which is larger or has another period.
+        let covers = |(currency, held): (&Currency, &Budget)| {
+            let same = |asked: &Budget| asked.period() == held.period() && asked.amount() <= held.amount();
+            terms.budget_in(currency).is_some_and(same)
+        };
+        if !issuer.terms.budgets().into_iter().all(covers) {
+            return Err(wide("budgets"));
         }
         if cover::caps(&issuer.terms.caps, &terms.caps) { Ok(()) } else { Err(wide("caps")) }
     }
@@ -187,6 +199,9 @@ impl Bounds {
         }
         if change.in_flight == Some(None) && issuer.in_flight.is_some() {
             return Err(wide("inFlight"));
+        }
+        if change.budgets == Some(None) && issuer.budgets.as_ref().is_some_and(|own| !own.is_empty()) {
+            return Err(wide("budgets"));
         }
         if change.caps == Some(None) && issuer.caps.as_ref().is_some_and(|own| !own.is_empty()) {
             return Err(wide("caps"));

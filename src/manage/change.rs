@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::account::{Account, AccountStatus, ParamLimits, QuotaRef};
+use crate::account::{Account, AccountStatus, KeyBudget, ParamLimits, QuotaRef};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
@@ -46,6 +46,9 @@ pub struct KeyChange {
     pub quotas: Option<Option<Vec<QuotaRef>>>,
     /// The maximum number of the key's requests in flight. `Some(None)` returns the key to the limit of its plan.
     pub in_flight: Option<Option<u32>>,
+    /// The key's own budgets, which replace those of its plan. An empty list is no budget. `Some(None)` returns the key to
+    /// the budgets of its plan.
+    pub budgets: Option<Option<Vec<KeyBudget>>>,
     /// The key's own limits on parameters, which replace those of its account or its plan. `Some(None)` returns the key
     /// to those.
     pub caps: Option<Option<ParamLimits>>,
@@ -351,10 +354,14 @@ impl KeyManager {
         if let Some(in_flight) = change.in_flight {
             record.in_flight = in_flight;
         }
+        if let Some(budgets) = &change.budgets {
+            record.budgets.clone_from(budgets);
+        }
         if let Some(caps) = &change.caps {
             record.caps.clone_from(caps);
         }
-        if change.quotas.is_some() || change.in_flight.is_some() || change.caps.is_some() {
+        let limits = [change.quotas.is_some(), change.in_flight.is_some(), change.budgets.is_some()];
+        if limits.contains(&true) || change.caps.is_some() {
             self.check_terms(record)?;
             bounds.changed_terms(record, change)?;
         }

@@ -7,7 +7,8 @@ use crate::account::{Account, Allowance};
 use crate::amount::{Credits, Currency};
 use crate::audit::{Action, Actor, AuditSink};
 use crate::credit::{
-    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin, Entry, EntryQuery,
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Bucket, BucketId, BucketTerms, CreditAdmin,
+    Entry, EntryQuery,
 };
 use crate::error::ConfigError;
 use crate::future::StoreFuture;
@@ -58,6 +59,7 @@ pub struct CreditManager {
     context: ManagerContext,
     accounts: Arc<dyn KeyAdmin>,
     credits: Arc<dyn CreditAdmin>,
+    currency: Currency,
 }
 
 /// A query for a page of entries.
@@ -97,7 +99,7 @@ impl CreditManager {
     /// ([`KeyStore::admin`](crate::store::KeyStore::admin), [`CreditLedger::admin`](crate::credit::CreditLedger::admin)).
     pub fn new(gate: Gate) -> Result<Self, ConfigError> {
         let (accounts, credits) = (gate.writable_store()?, gate.writable_ledger()?);
-        Ok(Self { context: ManagerContext::new(gate), accounts, credits })
+        Ok(Self { context: ManagerContext::new(gate), accounts, credits, currency: Currency::CREDITS })
     }
 
     /// Reports changes to this sink instead of the log.
@@ -114,6 +116,30 @@ impl CreditManager {
         self
     }
 
+    /// Returns the same manager for the credits in another currency. Defaults to [`Currency::CREDITS`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no rule and no plan of the gate has the currency.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn example(credits: &tollgate::CreditManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// let tokens = credits.clone().in_currency("tokens".parse()?)?;
+    /// println!("{} tokens", tokens.balance(&"ada".into()).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_currency(mut self, currency: Currency) -> Result<Self, ManageError> {
+        if !self.context.gate.core().known_currencies().contains(&currency) {
+            let problem = format!("`{currency}` is a currency that no rule and no plan has");
+            return Err(ManageError::invalid("currency", problem));
+        }
+        self.currency = currency;
+        Ok(self)
+    }
+
     /// Returns the credits that an account can spend now, including a grant that is due.
     ///
     /// # Errors
@@ -121,7 +147,18 @@ impl CreditManager {
     /// Returns an error if the account is unknown, if its plan is not configured, or if the store or the ledger fails.
     pub async fn balance(&self, account: &AccountId) -> Result<Balance, ManageError> {
         let allowance = self.allowance(account).await?;
-        Ok(self.credits.balance_of(account, &Currency::CREDITS, &allowance, self.context.now()).await?)
+        Ok(self.credits.balance_of(account, &self.currency, &allowance, self.context.now()).await?)
+    }
+
+    /// Returns the buckets of an account: first those that can be spent, in the order of drawing, then those that have not
+    /// started.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the account is unknown, if its plan is not configured, or if the store or the ledger fails.
+    pub async fn buckets(&self, account: &AccountId) -> Result<Vec<Bucket>, ManageError> {
+        let allowance = self.allowance(account).await?;
+        Ok(self.credits.buckets_of(account, &self.currency, &allowance, self.context.now()).await?)
     }
 
     /// Lists the entries of an account's balance, newest first, page by page, as far back as the ledger keeps them.
@@ -154,6 +191,7 @@ impl CreditManager {
         self.accounts.account_of(&asked.account).await?.ok_or(ManageError::NotFound("account"))?;
         let mut query = EntryQuery::newest(asked.account.clone(), asked.limit + 1);
         query.before = asked.cursor;
+        query.currency = self.currency.clone();
         let mut entries = self.credits.entries(&query).await?;
         let more = entries.len() > asked.limit;
         entries.truncate(asked.limit);
@@ -174,6 +212,69 @@ impl CreditManager {
         id: &AdjustmentId,
     ) -> Result<Balance, ManageError> {
         self.adjust(account, AdjustmentKind::TopUp(amount), id).await
+    }
+
+    /// Adds to a balance, in a new bucket on these terms. The id of the bucket is that of the adjustment. Returns the new
+    /// balance.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error as [`top_up`](Self::top_up), and if the bucket would expire before it starts or has expired, if the
+    /// id is `main`, `purchased`, `returned` or `debt`, if the account has 256 buckets, or if the ledger has no buckets.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn example(credits: &tollgate::CreditManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tollgate::Credits;
+    /// use tollgate::credit::{BucketKind, BucketTerms};
+    ///
+    /// let mut spring = BucketTerms::of(BucketKind::Promotion);
+    /// spring.expires = Some("2026-06-01T00:00:00Z".parse()?);
+    /// credits.top_up_into(&"ada".into(), Credits::new(500), spring, &"spring-2026".parse()?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn top_up_into(
+        &self,
+        account: &AccountId,
+        amount: Credits,
+        terms: BucketTerms,
+        id: &AdjustmentId,
+    ) -> Result<Balance, ManageError> {
+        self.adjust(account, AdjustmentKind::TopUpInto { amount, terms }, id).await
+    }
+
+    /// Removes all credits that are left in a bucket. Returns the new balance.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the account is unknown, if it has no such bucket with credits, if another adjustment was made
+    /// with this id, or if the store or the ledger fails.
+    pub async fn expire(
+        &self,
+        account: &AccountId,
+        bucket: BucketId,
+        id: &AdjustmentId,
+    ) -> Result<Balance, ManageError> {
+        self.adjust(account, AdjustmentKind::Expire(bucket), id).await
+    }
+
+    /// Moves credits from a bucket to a new bucket on these terms. The id of the new bucket is that of the adjustment.
+    /// Returns the new balance.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error as [`top_up_into`](Self::top_up_into), and if the bucket has fewer credits.
+    pub async fn move_credits(
+        &self,
+        account: &AccountId,
+        from: BucketId,
+        amount: Credits,
+        terms: BucketTerms,
+        id: &AdjustmentId,
+    ) -> Result<Balance, ManageError> {
+        self.adjust(account, AdjustmentKind::Move { from, amount, terms }, id).await
     }
 
     /// Deducts from a balance. Returns the new balance.
@@ -226,19 +327,36 @@ impl CreditManager {
         kind: AdjustmentKind,
         id: &AdjustmentId,
     ) -> Result<Balance, ManageError> {
-        if let AdjustmentKind::TopUp(Credits::ZERO) | AdjustmentKind::Deduct(Credits::ZERO) = kind {
+        if let AdjustmentKind::TopUp(Credits::ZERO)
+        | AdjustmentKind::TopUpInto { amount: Credits::ZERO, .. }
+        | AdjustmentKind::Move { amount: Credits::ZERO, .. }
+        | AdjustmentKind::Deduct(Credits::ZERO) = kind
+        {
             return Err(ManageError::invalid("amount", "must be at least 1"));
         }
+        let makes_bucket = matches!(kind, AdjustmentKind::TopUpInto { .. } | AdjustmentKind::Move { .. });
+        if makes_bucket && BucketId::is_reserved(id) {
+            return Err(ManageError::invalid(
+                "id",
+                format!("must not be `{id}`, which names another bucket"),
+            ));
+        }
         let owner = self.account(account).await?;
-        let allowance = &plan_of(&self.context.gate, &owner)?.credits;
-        let adjustment = Adjustment::new(id.clone(), account, kind, allowance, self.context.now());
+        let plan = plan_of(&self.context.gate, &owner)?;
+        let allowance = plan.credits_in(&self.currency);
+        let mut adjustment = Adjustment::new(id.clone(), account, kind, allowance, self.context.now());
+        adjustment.currency = &self.currency;
         let (holder, by, made) = (account.clone(), id.clone(), adjustment.kind.clone());
+        let unit = match self.currency.as_str() {
+            _ if self.currency == Currency::CREDITS => String::new(),
+            other => format!(" in `{other}`"),
+        };
         let adjusted = self.telling(self.credits.adjust(&adjustment), owner);
         let adjusted = self.context.carry(adjusted, move |context, adjusted| {
             if let Adjusted::Done { before, balance } = adjusted
-                && before != balance
+                && (before != balance || matches!(made, AdjustmentKind::Move { .. }))
             {
-                let detail = format!("{made}: from {before} to {balance}, by `{by}`");
+                let detail = format!("{made}{unit}: from {before} to {balance}, by `{by}`");
                 context.record_audit(Action::CreditsAdjusted, None, Some(&holder), Some(detail));
             }
         });
@@ -265,7 +383,9 @@ impl CreditManager {
 
     /// Tells the gate's alerts of a balance that was changed.
     fn telling(&self, adjusting: StoreFuture<Adjusted>, owner: Arc<Account>) -> StoreFuture<Adjusted> {
-        let Some(alerts) = self.context.gate.alerts().cloned() else { return adjusting };
+        // The thresholds of balances are in the currency `credits`.
+        let alerts = self.context.gate.alerts().filter(|_| self.currency == Currency::CREDITS).cloned();
+        let Some(alerts) = alerts else { return adjusting };
         StoreFuture::boxed(async move {
             let adjusted = adjusting.await?;
             if matches!(adjusted, Adjusted::Done { before, balance } if before != balance) {
@@ -282,7 +402,7 @@ impl CreditManager {
     /// Returns the credits that the account's plan grants.
     async fn allowance(&self, id: &AccountId) -> Result<Allowance, ManageError> {
         let account = self.account(id).await?;
-        plan_of(&self.context.gate, &account).map(|plan| plan.credits.clone())
+        plan_of(&self.context.gate, &account).map(|plan| plan.credits_in(&self.currency).clone())
     }
 }
 
@@ -290,6 +410,7 @@ impl fmt::Debug for CreditManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreditManager")
             .field("credits", &self.credits)
+            .field("currency", &self.currency)
             .field("actor", &self.context.actor)
             .finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::account::{Account, AccountStatus, ParamLimits, QuotaRef};
+use crate::account::{Account, AccountStatus, KeyBudget, ParamLimits, QuotaRef};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
@@ -47,6 +47,8 @@ pub struct NewKey {
     pub quotas: Option<Vec<QuotaRef>>,
     /// The maximum number of the key's requests in flight, which replaces the plan's limit.
     pub in_flight: Option<u32>,
+    /// The key's own budgets, which replace those of its plan.
+    pub budgets: Option<Vec<KeyBudget>>,
     /// The key's own limits on parameters.
     pub caps: Option<ParamLimits>,
     /// Additional data that the service stores with the key, without a key in it.
@@ -66,6 +68,7 @@ impl NewKey {
             allowlist: None,
             quotas: None,
             in_flight: None,
+            budgets: None,
             caps: None,
             metadata: BTreeMap::new(),
         }
@@ -198,6 +201,7 @@ impl KeyManager {
         record.allowlist.clone_from(&new.allowlist);
         record.quotas.clone_from(&new.quotas);
         record.in_flight = new.in_flight;
+        record.budgets.clone_from(&new.budgets);
         record.caps.clone_from(&new.caps);
         record.metadata.clone_from(&new.metadata);
         bounds.inherit(&mut record);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::account::{InFlightLimit, ParamLimits, QuotaScope, Quotas};
+use crate::account::{BudgetStatus, InFlightLimit, ParamLimits, QuotaScope, Quotas, Terms};
 use crate::clock::{Now, Timestamp};
-use crate::credit::{Balance, Currency};
+use crate::credit::{Balance, Bucket, BudgetDraw, Currency};
 use crate::gate::Gate;
 use crate::key::{KeyId, KeyRecord, PathPattern};
 use crate::limit::{Draw, RateLimiter};
@@ -29,6 +29,9 @@ pub struct KeyUsage {
     /// The credits that the account can spend, including a grant that is due. `None` if the gate's
     /// [`ledger`](crate::gate::GateBuilder::ledger) has no write side.
     pub balance: Option<Balance>,
+    /// The credits of the account and the budget of the key in each currency; the currency `credits` comes first. Empty if
+    /// the gate's ledger has no write side.
+    pub currencies: Vec<CurrencyUsage>,
     /// The scopes that the key grants; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
     /// The paths that the key may call; `None` for all.
@@ -37,6 +40,20 @@ pub struct KeyUsage {
     pub caps: ParamLimits,
     /// The time from which the key may not be used.
     pub expires_at: Option<Timestamp>,
+}
+
+/// The credits of an account in one currency, and the budget of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CurrencyUsage {
+    /// The currency.
+    pub currency: Currency,
+    /// The credits that the account can spend, including a grant that is due.
+    pub balance: Balance,
+    /// The buckets of the account: first those that can be spent, in the order of drawing, then those that have not started.
+    pub buckets: Vec<Bucket>,
+    /// The budget of the key. `None` if it has none, or if the ledger has no budgets.
+    pub budget: Option<BudgetStatus>,
 }
 
 /// The status of a window of a quota.
@@ -89,12 +106,7 @@ impl Gate {
         let terms = kept.map_or_else(|| core.plans.terms_of(record), Ok);
         let terms = terms.map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?;
         let account = &record.account;
-        let balance = match self.credit_admin() {
-            Some(credits) => Some(
-                credits.balance_of(&account.id, &Currency::CREDITS, &terms.plan.credits, now.wall()).await?,
-            ),
-            None => None,
-        };
+        let currencies = self.currencies_of(record, &terms, now.wall()).await?;
         Ok(KeyUsage {
             key: record.id,
             account: account.id.clone(),
@@ -107,12 +119,44 @@ impl Gate {
                 .iter()
                 .find(|limit| !limit.is_total())
                 .map(InFlightLimit::most),
-            balance,
+            balance: currencies.first().map(|credits| credits.balance),
+            currencies,
             scopes: record.scopes.clone(),
             paths: record.paths.clone(),
             caps: terms.caps.clone(),
             expires_at: record.expires_at,
         })
+    }
+
+    async fn currencies_of(
+        &self,
+        record: &KeyRecord,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<Vec<CurrencyUsage>, ManageError> {
+        let (Some(credits), account) = (self.credit_admin(), &record.account.id) else {
+            return Ok(Vec::new());
+        };
+        let (core, budgets) = (self.core(), terms.budgets());
+        let mut currencies = Vec::new();
+        // `Currency::CREDITS` is the first of all currencies.
+        for currency in core.known_currencies() {
+            let allowance = terms.plan.credits_in(currency);
+            let budget = match budgets.iter().find(|(named, _)| *named == currency) {
+                Some((_, budget)) => {
+                    let draw = BudgetDraw { key: record.id, budget };
+                    credits.budget_of(account, currency, &draw, now).await?
+                }
+                None => None,
+            };
+            currencies.push(CurrencyUsage {
+                currency: currency.clone(),
+                balance: credits.balance_of(account, currency, allowance, now).await?,
+                buckets: credits.buckets_of(account, currency, allowance, now).await?,
+                budget,
+            });
+        }
+        Ok(currencies)
     }
 
     async fn windows_of(

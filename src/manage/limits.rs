@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::account::Plan;
+use crate::account::{KeyBudget, Plan};
 use crate::clock::Timestamp;
 use crate::key::KeyRecord;
 use crate::manage::bounds::Bounds;
@@ -157,7 +157,24 @@ impl KeyManager {
         if record.in_flight == Some(0) {
             return Err(ManageError::invalid("inFlight", "must be at least 1"));
         }
+        self.check_budgets(record.budgets.as_deref().unwrap_or_default())?;
         gate.check_caps(record.caps.as_ref())
+    }
+
+    /// Rejects budgets in a currency that no rule and no plan names, or of which two have one currency.
+    fn check_budgets(&self, budgets: &[KeyBudget]) -> Verdict {
+        let core = self.context.gate.core();
+        let known = core.known_currencies();
+        for (place, KeyBudget { currency, .. }) in budgets.iter().enumerate() {
+            if !known.contains(currency) {
+                let problem = format!("has the currency `{currency}`, which no rule and no plan names");
+                return Err(ManageError::invalid("budgets", problem));
+            }
+            if budgets.iter().take(place).any(|earlier| earlier.currency == *currency) {
+                return Err(ManageError::invalid("budgets", format!("has two budgets in `{currency}`")));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the default expiry of a new key: the end of its plan's lifetime, or the issuer's expiry if that is

@@ -70,7 +70,7 @@ pub use credits::{CreditManager, EntryPage, ListEntries};
 pub use error::ManageError;
 pub use import::{ForeignKey, ImportReport};
 pub use issue::{Issued, NewKey};
-pub use key_usage::{KeyUsage, WindowUsage};
+pub use key_usage::{CurrencyUsage, KeyUsage, WindowUsage};
 pub use list::{KeyPage, KeyView, ListKeys};
 pub(crate) use service::Endpoints;
 

@@ -249,6 +249,7 @@ fn line(lines: &mut Vec<u8>, event: &OwnedEvent, source: &str, id: &str) {
             charged: event.charged.get(),
             settled: event.settled.get(),
             balance: event.balance.map(crate::amount::Credits::get),
+            currency: Some(event.currency.as_str()).filter(|_| !event.currency.is_default()),
             shadow: event.shadow.map(DenialKind::name),
             windows: windows.collect(),
             elapsed_micros: event
@@ -302,6 +303,8 @@ struct Data<'e> {
     settled: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     balance: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<&'e str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<&'static str>,
     windows: Vec<WindowData<'e>>,

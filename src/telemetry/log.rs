@@ -37,6 +37,7 @@ impl DecisionSink for TracingSink {
             charged = event.charged.get(),
             settled = event.settled.get(),
             balance = event.balance.map(crate::amount::Credits::get),
+            currency = (!event.currency.is_default()).then(|| event.currency.as_str()),
             shadow = event.shadow.map(crate::denial::DenialKind::name),
             window = window.map(|window| window.name),
             remaining = window.map(|window| window.remaining),

@@ -60,7 +60,7 @@ pub use log::TracingSink;
 pub use owned::{OwnedEvent, OwnedWindow};
 
 use crate::account::{QuotaOrigin, QuotaScope, Quotas, WindowStatus};
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
 use crate::denial::DenialKind;
 use crate::key::KeyId;
@@ -97,12 +97,15 @@ pub struct DecisionEvent<'a> {
     pub status: Option<StatusCode>,
     /// The credits that were charged before the handler ran.
     pub charged: Credits,
-    /// The credits that were settled: at most the charged ones, and zero after a refund or a settlement that failed. The
-    /// ledger may still settle or refund such a charge later: see [`CreditLedger`](crate::CreditLedger).
+    /// The final cost that was settled: at most the charged credits, unless the cost is known only afterwards. Zero after a
+    /// refund or a settlement that failed. Of a cost above the charge, an account whose plan has
+    /// [`Overage::Cap`](crate::account::Overage::Cap) pays no more than it has. The ledger may still settle or refund such a charge later: see [`CreditLedger`](crate::CreditLedger).
     pub settled: Credits,
     /// The balance after the charge, or the balance that was smaller than the cost. `None` if the ledger was not asked,
     /// or if the account has no limit.
     pub balance: Option<Credits>,
+    /// The currency of these three amounts.
+    pub currency: &'a Currency,
     /// The first denial by a check in [shadow](crate::GateBuilder::shadow): what would have been answered, if that check were in
     /// force.
     pub shadow: Option<DenialKind>,

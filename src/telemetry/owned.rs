@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use ipnet::IpNet;
 
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
 use crate::denial::DenialKind;
 use crate::key::KeyId;
@@ -41,6 +41,8 @@ pub struct OwnedEvent {
     pub settled: Credits,
     /// The balance after the charge, or the balance that was smaller than the cost.
     pub balance: Option<Credits>,
+    /// The currency of these three amounts.
+    pub currency: Currency,
     /// The first denial by a check in shadow.
     pub shadow: Option<DenialKind>,
     /// The rate-limit windows whose state is known.
@@ -92,6 +94,7 @@ impl From<&DecisionEvent<'_>> for OwnedEvent {
             charged: event.charged,
             settled: event.settled,
             balance: event.balance,
+            currency: event.currency.clone(),
             shadow: event.shadow,
             windows: windows.collect(),
             elapsed: event.elapsed,

@@ -115,7 +115,8 @@ impl Cells {
         };
         let counts = UsageCounts {
             requests: 1,
-            credits: event.settled.get(),
+            // The sum of two currencies would mean nothing.
+            credits: if event.currency.is_default() { event.settled.get() } else { 0 },
             units: event.units.unwrap_or(0),
             bytes: event.bytes.unwrap_or(0),
             last_seen: event.time,

@@ -17,7 +17,8 @@ pub const OTHER: &str = "other";
 pub struct UsageCounts {
     /// The number of requests.
     pub requests: u64,
-    /// The credits that were settled.
+    /// The credits that were settled, in the currency [`Currency::CREDITS`](crate::credit::Currency::CREDITS). Other currencies
+    /// are not counted.
     pub credits: u64,
     /// The units of metered costs. Zero if no rule has a cost per unit.
     pub units: u64,

@@ -12,15 +12,18 @@ use http_body_util::{BodyExt, Empty, StreamBody};
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::{prop_assert_eq, proptest};
+use support::events::Recorder;
 use support::faulty_back_ends::Later;
 use support::providers::KWERY;
 use support::{World, with_key};
-use tollgate::account::{Allowance, Overage};
+use tollgate::account::{Allowance, CalendarUnit, CurrencyTerms, Grant, GrantPeriod, Overage};
 use tollgate::credit::{Balance, Currency};
 use tollgate::gate::{CostMeter, FinalCost, Outcome};
 use tollgate::rule::Cost;
+use tollgate::usage::{MemoryUsage, UsageFilter, UsageRange, UsageStep};
 use tollgate::{
-    CreditManager, Credits, DenialKind, Gate, GateBuilder, KeyId, Plan, RequestView, Rule, TollgateLayer,
+    CreditManager, Credits, DenialKind, Gate, GateBuilder, KeyId, Plan, Principal, RequestView, Rule,
+    TollgateLayer,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -308,6 +311,41 @@ async fn slow_ledger_settles_in_the_background() {
         tokio::task::yield_now().await;
     }
     assert_eq!((world.balance(id), world.ledger.open_charges(&world.account_of(id))), (69, 0));
+}
+
+#[tokio::test]
+async fn event_has_the_final_cost_and_its_currency() {
+    let (world, _) = world();
+    let recorder = Recorder::default();
+    let mut tokens = CurrencyTerms::default();
+    let monthly = GrantPeriod::calendar(CalendarUnit::Month, "UTC").unwrap();
+    tokens.credits = Allowance::Grant(Grant::new(credits(1_000), monthly));
+    let mut plan = Plan::new("pro");
+    plan.currencies.insert("tokens".parse().unwrap(), tokens);
+    let mut rule = Rule::new("POST /chat").unwrap();
+    (rule.cost, rule.most_cost) = (Cost::Fixed(credits(20)), Some(credits(80)));
+    rule.currency = "tokens".parse().unwrap();
+    let usage = Arc::new(MemoryUsage::new());
+    let gate = world.kwery().plan(plan).rule(rule).decision_sink(recorder.clone()).usage_store(usage);
+    let gate = gate.build().unwrap();
+    let handler = service_fn(|request: Request<Empty<Bytes>>| {
+        let principal = request.extensions().get::<Principal>().unwrap();
+        assert_eq!((principal.currency().as_str(), principal.cost()), ("tokens", credits(20)));
+        request.extensions().get::<CostMeter>().unwrap().add(credits(33));
+        async { Ok::<_, Infallible>(served(200)) }
+    });
+    let response = TollgateLayer::new(gate.clone()).layer(handler).oneshot(request()).await.unwrap();
+    assert!(recorder.take().is_empty(), "the request has not ended");
+    drop(response);
+    let event = recorder.only();
+    assert_eq!((event.charged, event.settled, event.balance, event.status), (20, 33, Some(980), Some(200)));
+    assert!(event.text.contains(r#"currency: Currency(Some("tokens"))"#), "{}", event.text);
+    // Usage counts requests, and the credits of the default currency alone.
+    let usage = gate.usage().unwrap();
+    usage.flush().await.unwrap();
+    let range = UsageRange::latest(UsageStep::Hour, gate.clock().now().wall());
+    let report = usage.report(UsageFilter::all(), range).await.unwrap();
+    assert_eq!((report.points[0].counts.requests, report.points[0].counts.credits), (1, 0));
 }
 
 #[derive(Debug, Clone)]

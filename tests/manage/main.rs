@@ -9,6 +9,7 @@ mod command;
 #[path = "../management/concurrent_writer.rs"]
 mod concurrent_writer;
 mod credit_admin;
+mod credit_buckets;
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 #[allow(dead_code, unused_imports, reason = "not all of it is used here")]
 #[path = "../support/database.rs"]

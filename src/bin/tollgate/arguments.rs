@@ -12,11 +12,11 @@ use crate::words;
 pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPTION]... COMMAND
 
   keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
-             [--quotas A,B|none] [--in-flight N] [--caps A,B|none]
+             [--quotas A,B|none] [--in-flight N] [--budgets A,B|none] [--caps A,B|none]
   keys list [--account ID] [--status active|paused|revoked] [--environment ENV] [--issued-by ID] [--cursor ID] [--limit N]
   keys show ID
   keys update ID [--name NAME] [--expires MOMENT|never] [--scopes A,B|all] [--paths A,B|all] [--allow A,B|any]
-              [--quotas A,B|none|plan] [--in-flight N|plan] [--caps A,B|none|plan]
+              [--quotas A,B|none|plan] [--in-flight N|plan] [--budgets A,B|none|plan] [--caps A,B|none|plan]
   keys pause ID | resume ID | erase ID
   keys revoke ID [--with-issued]     also revokes the keys that it issued, and the keys that those issued
   keys unrevoke ID       takes back a revocation, within `management.undo_revocation` of the configuration
@@ -29,10 +29,14 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   accounts show ID | suspend ID | resume ID | subscribe ID | unsubscribe ID
   accounts delete ID     revokes all its keys, and keeps their records
   accounts erase ID      removes its records, its keys and its balance
-  credits balance ACCOUNT | entries ACCOUNT [--cursor NUMBER] [--limit N]
-  credits top-up ACCOUNT AMOUNT --id ID | deduct ACCOUNT AMOUNT --id ID | set ACCOUNT AMOUNT --id ID
-  credits unlimited ACCOUNT --id ID
-  credits check
+  credits balance ACCOUNT | buckets ACCOUNT | entries ACCOUNT [--cursor NUMBER] [--limit N]
+  credits top-up ACCOUNT AMOUNT --id ID [--kind purchase|promotion|refund|grant|balance] [--priority N] [--from MOMENT]
+              [--expires MOMENT]     with one of these options, in a new bucket whose id is that of the adjustment
+  credits expire ACCOUNT BUCKET --id ID
+  credits move ACCOUNT BUCKET AMOUNT --id ID [--kind …] [--priority N] [--from MOMENT] [--expires MOMENT]
+  credits deduct ACCOUNT AMOUNT --id ID | set ACCOUNT AMOUNT --id ID | unlimited ACCOUNT --id ID
+  credits check          compares balances and buckets with their entries, in every currency
+              each but `check` also takes [--currency NAME]
   usage key ID | account ID | rule ROUTE | all [--step minute|hour|day|month] [--from MOMENT] [--to MOMENT] [--csv]
               for a key or an account also [--rule ROUTE]; the step is an hour, or a day for `usage top`, if none is given
   usage top [--by requests|credits|refusals] [--limit N] [--account ID] [--rule ROUTE] [--step …] [--from …] [--to …] [--csv]
@@ -54,7 +58,8 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   --help                 print this text
 
 Examples: MOMENT 2026-04-30T12:00:00Z, ENV live, --allow 192.0.2.0/24. --quotas lists quotas such as `60 per minute`, or
-names of quotas in the configuration. --in-flight is the number of requests that are served at the same time. --caps lists
+names of quotas in the configuration. --in-flight is the number of requests that are served at the same time. --budgets lists
+budgets such as `5000 every 1day` or `100000 tokens calendar month UTC`. --caps lists
 parameters such as limit=100 or cursor=forbidden. They replace those of the plan: `none` removes all limits, `plan` restores
 those of the account or the plan.
 
@@ -69,7 +74,7 @@ can contain as many characters of a key as its format shows."#;
 const FLAGS: [&str; 3] = ["with-issued", "create", "csv"];
 
 /// The options with a value.
-const OPTIONS: [&str; 36] = [
+const OPTIONS: [&str; 40] = [
     "account",
     "action",
     "actor",
@@ -78,9 +83,11 @@ const OPTIONS: [&str; 36] = [
     "as",
     "audit",
     "before",
+    "budgets",
     "by",
     "caps",
     "config",
+    "currency",
     "cursor",
     "environment",
     "expires",
@@ -90,11 +97,13 @@ const OPTIONS: [&str; 36] = [
     "in-flight",
     "issued-by",
     "key",
+    "kind",
     "limit",
     "name",
     "overlap",
     "paths",
     "plan",
+    "priority",
     "quotas",
     "redis",
     "redis-prefix",
@@ -134,7 +143,10 @@ const COMMANDS: [(&str, &[&str]); 5] = [
             "erase",
         ],
     ),
-    ("credits", &["balance", "entries", "top-up", "deduct", "set", "unlimited", "check"]),
+    (
+        "credits",
+        &["balance", "buckets", "entries", "top-up", "expire", "move", "deduct", "set", "unlimited", "check"],
+    ),
     ("usage", &["key", "account", "rule", "all", "top"]),
     ("audit", &["list", "forget"]),
 ];

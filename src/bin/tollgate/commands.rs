@@ -217,6 +217,7 @@ async fn issue(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer
     new.allowlist = arguments.list("allow", network)?;
     new.quotas = arguments.option("quotas").map_or(Ok(None), |text| limits::quotas(&text))?;
     new.in_flight = arguments.option("in-flight").map_or(Ok(None), |text| limits::in_flight(&text))?;
+    new.budgets = arguments.option("budgets").map_or(Ok(None), |text| limits::budgets(&text))?;
     new.caps = arguments.option("caps").map_or(Ok(None), |text| limits::caps(&text))?;
     arguments.end()?;
     let issued = manager.issue(new).await?;
@@ -257,6 +258,7 @@ async fn update(id: KeyId, arguments: &mut Arguments, manager: &KeyManager) -> R
     change.allowlist = unless("any", arguments.list("allow", |text| Ok(text.to_owned()))?, network)?;
     change.quotas = arguments.option("quotas").map(|text| limits::quotas(&text)).transpose()?;
     change.in_flight = arguments.option("in-flight").map(|text| limits::in_flight(&text)).transpose()?;
+    change.budgets = arguments.option("budgets").map(|text| limits::budgets(&text)).transpose()?;
     change.caps = arguments.option("caps").map(|text| limits::caps(&text)).transpose()?;
     arguments.end()?;
     if change == KeyChange::default() {

@@ -1,13 +1,18 @@
 //! Quotas and limits on parameters of a key or an account: as options and as output.
 
 use serde_json::{Map, Value, json};
-use tollgate::account::{ParamLimit, ParamLimits, QuotaRef, QuotaScope};
+use tollgate::account::{KeyBudget, ParamLimit, ParamLimits, QuotaRef, QuotaScope};
 
 use crate::arguments::{Usage, read};
 
 /// Parses the quotas of an option: `plan` for those of the plan, `none` for no limit, or a list.
 pub(crate) fn quotas(text: &str) -> Result<Option<Vec<QuotaRef>>, Usage> {
     own("quotas", text, |one| read("--quotas", one))
+}
+
+/// Parses the budgets of an option: `plan` for those of the plan, `none` for no budget, or a list.
+pub(crate) fn budgets(text: &str) -> Result<Option<Vec<KeyBudget>>, Usage> {
+    own("budgets", text, |one| read("--budgets", one))
 }
 
 /// Parses the limits on parameters of an option: `plan` for those of the plan, `none` for no limit, or a list as in

@@ -29,6 +29,8 @@ pub(crate) enum Answer {
     Imported(Report),
     /// The balance of an account.
     Balance(tollgate::name::AccountId, tollgate::credit::Balance),
+    /// The buckets of an account.
+    Buckets(Vec<tollgate::credit::Bucket>),
     /// A page of balance entries.
     Entries(tollgate::manage::EntryPage),
     /// The accounts whose balances differ from the sums of their entries.
@@ -97,6 +99,7 @@ impl Answer {
             Self::Balance(account, balance) => {
                 vec![format!("{}  {balance}", account.as_str().escape_debug())]
             }
+            Self::Buckets(buckets) => buckets.iter().map(crate::credits::bucket_line).collect(),
             Self::Entries(entries) => {
                 let lines = entries.entries.iter().map(crate::credits::entry_line).collect();
                 page(lines, entries.next.map(|next| next.to_string()))
@@ -133,6 +136,7 @@ impl Answer {
                 "balance": balance_json(*balance),
                 "unlimited": *balance == tollgate::credit::Balance::Unlimited,
             }),
+            Self::Buckets(buckets) => crate::credits::buckets_json(buckets),
             Self::Entries(page) => crate::credits::entries_json(page),
             Self::Checked(found) => crate::credits::check_json(found),
             Self::Usage(report, _) => report.to_json(),
@@ -183,6 +187,7 @@ fn key_json(key: &KeyView) -> Value {
         "issuedBy": key.issued_by.map(|issuer| issuer.to_string()),
         "quotas": limits::quotas_json(record.quotas.as_ref()),
         "inFlight": record.in_flight,
+        "budgets": texts(record.budgets.as_ref()),
         "caps": limits::caps_json(record.caps.as_ref()),
         "metadata": record.metadata,
     })
@@ -195,8 +200,13 @@ fn key_line(key: &KeyView) -> String {
     let issuer = key.issued_by.map(|issuer| format!("  issued by {issuer}")).unwrap_or_default();
     let own = limits::words(key.record.quotas.as_ref(), key.record.caps.as_ref());
     let in_flight = key.record.in_flight.map(|most| format!("  in flight {most}")).unwrap_or_default();
+    let budgets = texts(key.record.budgets.as_ref()).map(|all| match all.as_slice() {
+        [] => "  budgets none".to_owned(),
+        all => format!("  budgets {}", all.join(", ")),
+    });
+    let budgets = budgets.unwrap_or_default();
     format!(
-        "{}  {}…  {status}  {}  expires {end}  {}{issuer}{own}{in_flight}  {name}",
+        "{}  {}…  {status}  {}  expires {end}  {}{issuer}{own}{in_flight}{budgets}  {name}",
         key.id, key.start, key.environment, key.account
     )
 }

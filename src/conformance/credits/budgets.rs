@@ -1,8 +1,8 @@
 //! Checks of the budgets of keys.
 
 use super::{Admin, Ledger, NEARLY, PERIOD, TestAccount, count_posted, insufficient};
-use crate::account::{Budget, GrantPeriod};
-use crate::amount::{ChargeId, Credits};
+use crate::account::{Budget, BudgetStatus, GrantPeriod};
+use crate::amount::{ChargeId, Credits, Currency};
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, same};
 use crate::credit::{AdjustmentKind, BudgetDraw, Charge, Charged, CreditLedger};
@@ -26,6 +26,7 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
 pub(super) fn admin_checks(ledger: &Admin) -> Vec<Check> {
     checks![ledger:
         a_budget_limits_an_account_without_limit needs Budgets,
+        reading_a_budget_tells_what_is_left needs Budgets,
     ]
 }
 
@@ -184,4 +185,25 @@ async fn a_budget_limits_an_account_without_limit(ledger: Admin) -> Verdict {
     key.expect_left("after a charge of 20", &test_account, 10).await?;
     test_account.settle(id, 5).await?;
     key.expect_left("settled at 5", &test_account, 25).await
+}
+
+async fn reading_a_budget_tells_what_is_left(ledger: Admin) -> Verdict {
+    let (test_account, key) = (TestAccount::granted(ledger, 100)?, BudgetKey::of(30)?);
+    let (most, draw) = (Credits::new(30), BudgetDraw { key: key.key, budget: &key.budget });
+    let account = &test_account.account.id;
+    let at = |now| test_account.ledger.budget_of(account, &Currency::CREDITS, &draw, now);
+    let now = test_account.now;
+    same("a budget that was never drawn from", at(now).await?, Some(BudgetStatus::new(most, most, None)))?;
+    let id = key.take(&test_account, 20).await?;
+    let resets = Some(test_account.after(PERIOD).now);
+    let left = |left| Some(BudgetStatus::new(most, Credits::new(left), resets));
+    for _ in 0..2 {
+        same("after a charge of 20", at(now).await?, left(10))?;
+    }
+    test_account.settle(id, 12).await?;
+    same("settled at 12", at(now).await?, left(18))?;
+    let next = Some(test_account.after(PERIOD * 2).now);
+    let then = at(test_account.after(PERIOD).now).await?;
+    same("in the next period", then, Some(BudgetStatus::new(most, most, next)))?;
+    key.expect_left("after it was read at a later time", &test_account, 18).await
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::MemoryLedger;
 use super::state::State;
-use crate::account::Allowance;
+use crate::account::{Allowance, BudgetStatus};
 use crate::amount::Currency;
 use crate::clock::Timestamp;
 use crate::credit::model::Model;
-use crate::credit::{Adjusted, Adjustment, Balance, Bucket, CreditAdmin, Entry, EntryQuery};
+use crate::credit::{Adjusted, Adjustment, Balance, Bucket, BudgetDraw, CreditAdmin, Entry, EntryQuery};
 use crate::future::StoreFuture;
 use crate::name::AccountId;
 
@@ -33,6 +33,17 @@ impl CreditAdmin for MemoryLedger {
     ) -> StoreFuture<Vec<Bucket>> {
         let known = self.look(account.as_str(), currency, |state| state.buckets_at(allowance, now));
         StoreFuture::ready(known.unwrap_or_else(|| Model::new().buckets_at(allowance, now)))
+    }
+
+    fn budget_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        draw: &BudgetDraw<'_>,
+        now: Timestamp,
+    ) -> StoreFuture<Option<BudgetStatus>> {
+        let known = self.look(account.as_str(), currency, |state| state.budget_at(draw, now));
+        StoreFuture::ready(Some(known.unwrap_or_else(|| Model::new().budget_at(draw, now))))
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {

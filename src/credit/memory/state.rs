@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::history::{Adjustments, History};
 use super::lease::Block;
-use crate::account::Allowance;
+use crate::account::{Allowance, BudgetStatus};
 use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::{Clock, Timestamp};
 use crate::credit::model::{Change, Closing, Draws, Model, OverBudget};
 use crate::credit::open::OpenCharges;
 use crate::credit::{
-    Adjusted, Adjustment, AdjustmentKind, Balance, Bucket, Charge, Charged, Entry, EntryKind, Refund,
-    Settlement,
+    Adjusted, Adjustment, AdjustmentKind, Balance, Bucket, BudgetDraw, Charge, Charged, Entry, EntryKind,
+    Refund, Settlement,
 };
 
 #[derive(Debug)]
@@ -169,6 +169,10 @@ impl State {
     }
 
     /// Returns the buckets at a given time, including all that is due.
+    pub(super) fn budget_at(&self, draw: &BudgetDraw<'_>, now: Timestamp) -> BudgetStatus {
+        self.model.budget_at(draw, now)
+    }
+
     pub(super) fn buckets_at(&self, allowance: &Allowance, now: Timestamp) -> Vec<Bucket> {
         self.model.buckets_at(allowance, now)
     }

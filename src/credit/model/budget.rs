@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-use crate::account::Grant;
-use crate::amount::ChargeId;
+use crate::account::{BudgetStatus, Grant};
+use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
 use crate::credit::BudgetDraw;
 use crate::credit::due::Due;
@@ -83,6 +83,19 @@ impl Budgets {
         if spent.turn == share.turn {
             spent.amount = spent.amount.saturating_sub(back).saturating_add(more);
         }
+    }
+
+    /// Returns the state of a budget at a given time.
+    pub(super) fn status(&self, draw: &BudgetDraw<'_>, now: Timestamp) -> BudgetStatus {
+        let (most, turns) = (draw.budget.amount(), draw.budget.turns());
+        let known = self.places.get(&draw.key).and_then(|place| self.spent.get(*place as usize));
+        let Some(mut spent) = known.filter(|spent| now < spent.idle_from).copied() else {
+            // A period of a fixed length starts with the next charge.
+            return BudgetStatus::new(most, most, turns.every().is_none().then(|| turns.next_after(now)));
+        };
+        spent.pass(draw, now);
+        let left = Credits::new(most.get().saturating_sub(spent.amount));
+        BudgetStatus::new(most, left, Some(spent.due.next()))
     }
 
     /// Adds what was read of a key's budget.

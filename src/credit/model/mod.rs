@@ -26,11 +26,11 @@ pub(super) use stored::{Numbers, StoredBudget};
 #[cfg(feature = "redis")]
 pub(super) use text::StateText;
 
-use crate::account::{Allowance, Grant};
+use crate::account::{Allowance, BudgetStatus, Grant};
 use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::credit::due::Due;
-use crate::credit::{Balance, Bucket, BucketId, BucketKind, BucketTerms, EntryKind};
+use crate::credit::{Balance, Bucket, BucketId, BucketKind, BucketTerms, BudgetDraw, EntryKind};
 use budget::Budgets;
 use draw::Spill;
 use held::MAIN;
@@ -162,6 +162,14 @@ impl Model {
         let kept = |held: &&Held| held.left > 0 || (held.is_main() && !then.unlimited);
         let started = then.buckets.iter().filter(kept);
         started.chain(then.pending()).map(|held| held.to_bucket(main)).collect()
+    }
+
+    /// Returns the state of a key's budget at a given time.
+    pub(super) fn budget_at(&self, draw: &BudgetDraw<'_>, now: Timestamp) -> BudgetStatus {
+        match &self.rest {
+            Some(rest) => rest.budgets.status(draw, now),
+            None => Budgets::default().status(draw, now),
+        }
     }
 
     fn at(&self, allowance: &Allowance, now: Timestamp) -> Self {

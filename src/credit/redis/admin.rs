@@ -2,14 +2,16 @@
 
 use redis::cmd;
 
-use super::call::{Call, read_entry};
+use super::call::{Call, hex, read_entry};
 use super::{ENDS, RedisLedger, written};
-use crate::account::Allowance;
+use crate::account::{Allowance, BudgetStatus};
 use crate::amount::Currency;
 use crate::clock::Timestamp;
 use crate::credit::decide::{Answer, Ask};
-use crate::credit::model::{Model, StateText};
-use crate::credit::{Adjusted, Adjustment, AdjustmentKind, Balance, Bucket, CreditAdmin, Entry, EntryQuery};
+use crate::credit::model::{Model, StateText, StoredBudget};
+use crate::credit::{
+    Adjusted, Adjustment, AdjustmentKind, Balance, Bucket, BudgetDraw, CreditAdmin, Entry, EntryQuery,
+};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::name::AccountId;
@@ -56,6 +58,26 @@ impl CreditAdmin for RedisLedger {
     ) -> StoreFuture<Vec<Bucket>> {
         let allowance = allowance.clone();
         self.look_at(account, currency, move |model| model.buckets_at(&allowance, now))
+    }
+
+    fn budget_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        draw: &BudgetDraw<'_>,
+        now: Timestamp,
+    ) -> StoreFuture<Option<BudgetStatus>> {
+        let (server, keys) = (self.server.clone(), self.keys(account.as_str(), currency));
+        let (key, budget) = (draw.key, draw.budget.clone());
+        StoreFuture::boxed(async move {
+            let text: Option<String> =
+                server.ask(cmd("HGET").arg(&keys.0[4]).arg(hex(key.as_bytes()))).await?;
+            let mut model = Model::new();
+            if let Some(text) = text {
+                model.budgets().restore(key, &StoredBudget::from_text(&text)?);
+            }
+            Ok(Some(model.budget_at(&BudgetDraw { key, budget: &budget }, now)))
+        })
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {

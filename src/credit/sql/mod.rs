@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use writer::Writer;
 
-use crate::account::Allowance;
+use crate::account::{Allowance, BudgetStatus};
 use crate::amount::Currency;
 use crate::clock::Timestamp;
 use crate::credit::decide::{Answer, Ask};
 use crate::credit::{
-    Abandoned, Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLedger,
+    Abandoned, Adjusted, Adjustment, Balance, Bucket, BudgetDraw, Charge, Charged, CreditAdmin, CreditLedger,
     Disagreement, Entry, EntryQuery, Refund, Settlement,
 };
 use crate::error::StoreError;
@@ -210,6 +210,21 @@ impl CreditAdmin for SqlLedger {
         carried_through(async move {
             let model = read::credits_of(&database, &key?).await?;
             Ok(model.buckets_at(&allowance, now))
+        })
+    }
+
+    fn budget_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        draw: &BudgetDraw<'_>,
+        now: Timestamp,
+    ) -> StoreFuture<Option<BudgetStatus>> {
+        let (database, key) = (self.database.clone(), rows::key(account, currency));
+        let (owner, budget) = (draw.key, draw.budget.clone());
+        carried_through(async move {
+            let model = read::budget_of(&database, &key?, owner).await?;
+            Ok(Some(model.budget_at(&BudgetDraw { key: owner, budget: &budget }, now)))
         })
     }
 

@@ -163,6 +163,23 @@ pub(super) async fn credits_of(database: &Database, key: &AccountId) -> Result<M
     Ok(account_state.model)
 }
 
+/// Reads the credits of an account in one currency with nothing but the budget of a key.
+pub(super) async fn budget_of(
+    database: &Database,
+    account: &AccountId,
+    key: KeyId,
+) -> Result<Model, StoreError> {
+    let statement = Statement::new("SELECT ").push(rows::BUDGET).push(" FROM tollgate_budgets b");
+    let statement = statement.push_value(" WHERE b.account = ", account);
+    let statement = statement.push_value(" AND b.key = ", key.as_bytes());
+    let mut model = Model::new();
+    if let Some(row) = database.reader().await?.row(statement).await? {
+        let (key, stored) = rows::budget(&row)?;
+        model.budgets().restore(key, &stored);
+    }
+    Ok(model)
+}
+
 pub(super) async fn entries(database: &Database, query: &EntryQuery) -> Result<Vec<Entry>, StoreError> {
     let key = rows::key(&query.account, &query.currency)?;
     let statement = Statement::new("SELECT ").push(rows::ENTRY).push(" FROM tollgate_entries");

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::account::ParamLimit;
 use crate::clock::Timestamp;
-use crate::credit::Balance;
-use crate::manage::{KeyPage, KeyUsage, KeyView, Revoked, WindowUsage};
+use crate::credit::{Balance, Bucket};
+use crate::manage::{CurrencyUsage, KeyPage, KeyUsage, KeyView, Revoked, WindowUsage};
 
 /// Returns a response with `data` and an optional second member. Caches do not store it.
 pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Value)>) -> Response<Bytes> {
@@ -96,12 +96,7 @@ pub(super) fn left(key: &KeyView, key_usage: &KeyUsage) -> Response<Bytes> {
         }
         value
     };
-    let credits = match key_usage.balance {
-        Some(Balance::Limited(left)) => json!(left.get()),
-        Some(Balance::Owed(debt)) => json!(-debt.get().cast_signed()),
-        Some(Balance::Unlimited) => json!("unlimited"),
-        None => Value::Null,
-    };
+    let credits = key_usage.balance.map_or(Value::Null, credits);
     let caps: Map<String, Value> = key_usage
         .caps
         .iter()
@@ -119,11 +114,47 @@ pub(super) fn left(key: &KeyView, key_usage: &KeyUsage) -> Response<Bytes> {
     if let Value::Object(members) = &mut data {
         members.insert("plan".into(), key_usage.plan.as_str().into());
         members.insert("credits".into(), credits);
+        members.insert("currencies".into(), key_usage.currencies.iter().map(currency).collect());
         members.insert("windows".into(), key_usage.windows.iter().map(window).collect());
         members.insert("inFlight".into(), key_usage.in_flight.into());
         members.insert("caps".into(), Value::Object(caps));
     }
     answer(StatusCode::OK, data, None)
+}
+
+/// Returns a balance: a number, which is negative for a debt, or `unlimited`.
+fn credits(balance: Balance) -> Value {
+    match balance {
+        Balance::Limited(left) => json!(left.get()),
+        Balance::Owed(debt) => json!(-debt.get().cast_signed()),
+        Balance::Unlimited => json!("unlimited"),
+    }
+}
+
+/// Returns the credits of an account in one currency, and the budget of a key.
+fn currency(usage: &CurrencyUsage) -> Value {
+    let moment = |moment: Option<Timestamp>| moment.map(Timestamp::to_millis_text);
+    let bucket = |bucket: &Bucket| {
+        json!({
+            "id": bucket.id.to_string(),
+            "kind": bucket.terms.kind.name(),
+            "amount": bucket.amount.get(),
+            "left": bucket.left.get(),
+            "priority": bucket.terms.priority,
+            "validFrom": moment(bucket.terms.valid_from),
+            "expiresAt": moment(bucket.terms.expires),
+        })
+    };
+    let budget = usage.budget.map(|budget| {
+        let (amount, left) = (budget.amount.get(), budget.left.get());
+        json!({ "amount": amount, "left": left, "resetsAt": moment(budget.resets) })
+    });
+    json!({
+        "currency": usage.currency.as_str(),
+        "credits": credits(usage.balance),
+        "buckets": usage.buckets.iter().map(bucket).collect::<Vec<_>>(),
+        "budget": budget,
+    })
 }
 
 /// Returns a response with a page of keys, with the issuer of each key if requested.

@@ -1,10 +1,15 @@
 //! Grants, budgets and currencies of the file.
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty, Full};
 use serde_json::json;
 use tollgate::account::{Budget, CalendarUnit, GrantPeriod};
 use tollgate::credit::{Balance, Currency};
+use tollgate::gate::CostMeter;
 use tollgate::name::AccountId;
-use tollgate::{Account, Credits};
+use tollgate::{Account, CreditManager, Credits, Principal, TollgateLayer};
+use tower::{Layer, ServiceExt, service_fn};
 
 use super::fixture::{Stage, kinds};
 
@@ -146,4 +151,71 @@ fn budgets_of_keys_are_read_as_written() {
     ]) {
         assert!(text.parse::<tollgate::account::KeyBudget>().is_err(), "{text}");
     }
+}
+
+/// A seller of a model: requests cost credits or tokens, and the tokens of an answer are known at its end.
+const SELLER: &str = r#"
+[plans.pro]
+credits = { amount = 100000, calendar = "month", zone = "UTC", priority = 10, rollover = { most = 20000 } }
+budget = { amount = 5000, every = "1day" }        # of each key
+overage = "debt"                                  # or "cap"; what a commit above the reservation may do
+
+[plans.pro.currencies.tokens]
+credits = { amount = 9000, calendar = "month", zone = "UTC" }
+
+[[rules]]
+route = "POST /v1/chat"
+cost = { reserve = 2000, most = 8000 }
+currency = "tokens"                               # default: "credits"
+
+[[rules]]
+route = "POST /v1/drafts"
+cost = { reserve = { parameter = "max_tokens", each = 1, default = 1000, most = 4000 }, most = 8000 }
+currency = "tokens"
+
+[[rules]]
+route = "GET /v1/images"
+cost = 2000
+"#;
+
+/// Sends a request to a handler that reports this many tokens. Returns the status and the reservation.
+async fn chat(stage: &Stage, route: &str, tokens: u64) -> (u16, u64) {
+    let (method, path) = route.split_once(' ').unwrap();
+    let handler = service_fn(move |request: Request<Empty<Bytes>>| {
+        let reserved = request.extensions().get::<Principal>().unwrap().cost();
+        request.extensions().get::<CostMeter>().unwrap().add(Credits::new(tokens));
+        async move { Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(reserved.to_string()))) }
+    });
+    let request = Request::builder().method(method).uri(path).header("X-API-Key", "acme_pro00000");
+    let service = TollgateLayer::new(stage.gate.clone()).layer(handler);
+    let response = service.oneshot(request.body(Empty::new()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, std::str::from_utf8(&body).unwrap().parse().unwrap_or(0))
+}
+
+#[tokio::test]
+async fn seller_of_tokens_is_served_by_the_file() {
+    let stage = Stage::of_file(SELLER).unwrap();
+    stage.put("acme_pro00000", "pro", |_, _| {});
+    assert_eq!(chat(&stage, "POST /v1/chat", 500).await, (200, 2_000));
+    assert_eq!(balance(&stage, "tokens").await, Balance::Limited(Credits::new(8_500)));
+    assert_eq!(chat(&stage, "POST /v1/drafts?max_tokens=3000", 3_100).await, (200, 3_000));
+    assert_eq!(chat(&stage, "POST /v1/drafts?max_tokens=4001", 1).await.0, 400);
+    assert_eq!(balance(&stage, "tokens").await, Balance::Limited(Credits::new(5_400)));
+    // A report above `most` counts as `most`. The account owes what its tokens do not cover.
+    assert_eq!(chat(&stage, "POST /v1/chat", 50_000).await, (200, 2_000));
+    assert_eq!(balance(&stage, "tokens").await, Balance::Owed(Credits::new(2_600)));
+    assert_eq!(chat(&stage, "POST /v1/chat", 1).await.0, 402);
+    let tokens =
+        CreditManager::new(stage.gate.clone()).unwrap().in_currency("tokens".parse().unwrap()).unwrap();
+    let account = "account of acme_pro00000".into();
+    tokens.top_up(&account, Credits::new(4_600), &"invoice".parse().unwrap()).await.unwrap();
+    assert_eq!(chat(&stage, "POST /v1/chat", 1_999).await, (200, 2_000));
+    assert_eq!(balance(&stage, "tokens").await, Balance::Limited(Credits::new(1)));
+    // The budget is that of credits.
+    let images = "GET /v1/images; x-api-key: acme_pro00000";
+    let answers = stage.play(&[images, images, images, "+86400s", images]).await;
+    assert_eq!(kinds(&answers), ["served", "served", "budget_exceeded", "served"]);
+    assert_eq!(balance(&stage, "credits").await, Balance::Limited(Credits::new(94_000)));
 }

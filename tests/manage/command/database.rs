@@ -55,6 +55,59 @@ fn keys_and_credits_persist_in_a_database() -> Result<(), Fault> {
 }
 
 #[test]
+fn buckets_and_budgets_are_managed_in_a_database() -> Result<(), Fault> {
+    let desk = Desk::with_store("keys-buckets", "sqlite:keys.db")?;
+    let config = std::fs::read_to_string(desk.0.join("gate.toml"))?;
+    let tokens =
+        "[[rules]]\nroute = 'GET /chat'\ncost = 3\ncurrency = 'tokens'\n[plans.max.currencies.tokens]\n";
+    std::fs::write(desk.0.join("gate.toml"), config + tokens)?;
+    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+    let spring = ["--kind", "promotion", "--priority", "10", "--expires", "2100-01-01T00:00:00Z"];
+    let top_up = [&["credits", "top-up", "ada", "40", "--id", "spring"][..], &spring].concat();
+    assert_eq!(desk.json(&top_up)?["balance"], 40);
+    assert_eq!(desk.json(&["credits", "top-up", "ada", "5", "--id", "invoice"])?["balance"], 45);
+    let moved = ["credits", "move", "ada", "spring", "15", "--id", "gift", "--kind", "refund"];
+    assert_eq!(desk.json(&moved)?["balance"], 45);
+    let buckets = desk.json(&["credits", "buckets", "ada"])?;
+    let listed: Vec<_> = buckets["buckets"].as_array().ok_or("no list")?.iter().collect();
+    assert_eq!(
+        listed[0],
+        &serde_json::json!({
+            "id": "spring", "kind": "promotion", "amount": 40, "left": 25, "priority": 10, "validFrom": null,
+            "expiresAt": "2100-01-01T00:00:00Z",
+        })
+    );
+    assert_eq!(listed.iter().map(|one| &one["left"]).collect::<Vec<_>>(), [25, 0, 5, 15]);
+    let (_, shown) = desk.done(&["credits", "buckets", "ada"])?;
+    assert!(
+        shown.contains("spring  promotion  25 of 40  priority 10  expires 2100-01-01T00:00:00Z"),
+        "{shown}"
+    );
+    assert_eq!(desk.json(&["credits", "expire", "ada", "gift", "--id", "end"])?["balance"], 30);
+    assert_eq!(desk.json(&["credits", "entries", "ada"])?["entries"][0]["bucket"], "gift");
+    let tokens = ["credits", "top-up", "ada", "9", "--id", "invoice", "--currency", "tokens"];
+    assert_eq!(desk.json(&tokens)?["balance"], 9);
+    assert_eq!(desk.json(&["credits", "balance", "ada"])?["balance"], 30);
+    for (wrong, status) in [
+        (&["credits", "top-up", "ada", "9", "--id", "b", "--currency", "gold"][..], 1),
+        (&["credits", "top-up", "ada", "9", "--id", "b", "--expires", "2020-01-01T00:00:00Z"], 1),
+        (&["credits", "top-up", "ada", "9", "--id", "b", "--kind", "gift"], 2),
+        (&["credits", "top-up", "ada", "9", "--id", "b", "--priority", "70000"], 2),
+        (&["credits", "expire", "ada", "nothing", "--id", "b"], 1),
+        (&["credits", "deduct", "ada", "9", "--id", "b", "--priority", "7"], 2),
+    ] {
+        assert_eq!(desk.keys(wrong)?.status.code(), Some(status), "{wrong:?}");
+    }
+    assert_eq!(desk.json(&["credits", "check"])?["disagreements"], serde_json::json!([]));
+    let issue = ["keys", "issue", "--account", "ada", "--name", "bot", "--budgets", "5 tokens every 1day"];
+    let key = desk.json(&issue)?["key"].clone();
+    assert_eq!(key["budgets"], serde_json::json!(["5 tokens every 1day"]));
+    let id = key["id"].as_str().ok_or("no id")?;
+    assert_eq!(desk.json(&["keys", "update", id, "--budgets", "plan"])?["budgets"], serde_json::Value::Null);
+    Ok(())
+}
+
+#[test]
 fn an_erased_account_leaves_nothing_behind() -> Result<(), Fault> {
     let desk = Desk::with_store("keys-erase", "sqlite:keys.db")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tollgate::account::{Allowance, Budget, ExpiredRefunds, Grant, GrantPeriod, Overage, Rollover};
+use tollgate::account::{
+    Allowance, Budget, BudgetStatus, ExpiredRefunds, Grant, GrantPeriod, Overage, Rollover,
+};
 use tollgate::clock::Timestamp;
 use tollgate::credit::{
     Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Bucket, BucketId, BudgetDraw, Charge,
@@ -447,6 +449,17 @@ impl CreditAdmin for Broken {
             return StoreFuture::ready(Vec::new());
         }
         self.inner.buckets_of(&account, self.currency(currency), allowance, now)
+    }
+
+    fn budget_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        draw: &BudgetDraw<'_>,
+        now: Timestamp,
+    ) -> StoreFuture<Option<BudgetStatus>> {
+        let account = self.account(&Account::new(account.clone(), "any")).id;
+        self.inner.budget_of(&account, self.currency(currency), draw, now)
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
