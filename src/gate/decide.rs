@@ -450,6 +450,7 @@ impl Decision {
     /// The checks without side effects are made first, together. If all of them pass, their order does not matter, and
     /// only the rate limits and the credits remain. If one fails, all checks are made in the configured order, because
     /// an earlier check determines the denial and may draw or charge.
+    #[expect(clippy::too_many_lines, reason = "the checks are made from top to bottom")]
     #[inline]
     fn check(
         &mut self,
