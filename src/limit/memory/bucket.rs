@@ -162,6 +162,22 @@ impl Windows {
         }
     }
 
+    /// Tests every window of the only group of a draw, and takes its cells if all have one.
+    #[inline]
+    pub(super) fn draw(
+        &mut self,
+        quotas: &QuotaGroup,
+        compile: impl FnOnce() -> Arc<CompiledGroup>,
+        draw: WeightAndTime,
+        verdict: &mut Verdict,
+    ) {
+        let section = self.section(quotas, compile, draw.now);
+        section.test(draw, verdict);
+        if verdict.admits() {
+            section.take(draw);
+        }
+    }
+
     /// Takes the cells of the preceding test.
     #[inline]
     pub(super) fn take(&mut self, groups: &[QuotaGroup], draw: WeightAndTime) {

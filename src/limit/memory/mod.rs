@@ -328,12 +328,8 @@ fn draw_from(
 ) -> StoreFuture<LimitDecision> {
     let mut verdict = Verdict::default();
     let taken = WeightAndTime { weight: draw.weight, now: draw.now.ticks() };
-    if let [windows] = locked {
-        let groups = draw.quotas.groups();
-        windows.test(groups, |group| limiter.compiled(group), taken, &mut verdict);
-        if verdict.admits() {
-            windows.take(groups, taken);
-        }
+    if let ([windows], [group]) = (&mut *locked, draw.quotas.groups()) {
+        windows.draw(group, || limiter.compiled(group), taken, &mut verdict);
     } else {
         for (windows, groups) in locked.iter_mut().zip(owners_of(draw.quotas)) {
             windows.test(groups, |group| limiter.compiled(group), taken, &mut verdict);
@@ -387,7 +383,9 @@ impl RateLimiter for MemoryLimiter {
         // Most draws count one or two owners, which need no lists.
         match draw.quotas.owners() {
             1 => {
-                if let Some(bucket) = self.pointed(draw, 0) {
+                if let Some(group) = draw.quotas.groups().first()
+                    && let Some(bucket) = Owner::of(draw, group).bucket(self.owner)
+                {
                     let windows = bucket.lock();
                     if !windows.dropped {
                         return draw_from(self, &mut [windows], draw);
