@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use serde_json::json;
-use tollgate::account::{Budget, CalendarUnit, GrantPeriod};
-use tollgate::credit::{Balance, Currency};
+use tollgate::account::{Allowance, Budget, CalendarUnit, GrantPeriod};
+use tollgate::credit::{Adjustment, AdjustmentKind, Balance, Currency};
 use tollgate::gate::CostMeter;
 use tollgate::name::AccountId;
-use tollgate::{Account, CreditManager, Credits, Principal, TollgateLayer};
+use tollgate::{Account, Credits, Principal, TollgateLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::fixture::{Stage, kinds};
@@ -207,10 +207,11 @@ async fn seller_of_tokens_is_served_by_the_file() {
     assert_eq!(chat(&stage, "POST /v1/chat", 50_000).await, (200, 2_000));
     assert_eq!(balance(&stage, "tokens").await, Balance::Owed(Credits::new(2_600)));
     assert_eq!(chat(&stage, "POST /v1/chat", 1).await.0, 402);
-    let tokens =
-        CreditManager::new(stage.gate.clone()).unwrap().in_currency("tokens".parse().unwrap()).unwrap();
-    let account = "account of acme_pro00000".into();
-    tokens.top_up(&account, Credits::new(4_600), &"invoice".parse().unwrap()).await.unwrap();
+    let (account, currency) = (AccountId::from("account of acme_pro00000"), "tokens".parse().unwrap());
+    let (kind, now) = (AdjustmentKind::TopUp(Credits::new(4_600)), stage.gate.clock().now().wall());
+    let mut paid = Adjustment::new("invoice".parse().unwrap(), &account, kind, &Allowance::None, now);
+    paid.currency = &currency;
+    let _paid = stage.gate.credit_admin().unwrap().adjust(&paid).await.unwrap();
     assert_eq!(chat(&stage, "POST /v1/chat", 1_999).await, (200, 2_000));
     assert_eq!(balance(&stage, "tokens").await, Balance::Limited(Credits::new(1)));
     // The budget is that of credits.
