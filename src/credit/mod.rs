@@ -81,7 +81,7 @@ pub use bucket::{Bucket, BucketId, BucketKind, BucketTerms};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub use disagreement::Disagreement;
 pub use entry::{Entry, EntryKind, EntryQuery};
-pub use lease::CreditLeasing;
+pub use lease::{Commitment, CreditLeasing};
 #[cfg(feature = "fleet")]
 pub use leased::{LeaseTerms, LeasedLedger};
 #[cfg(feature = "memory")]
@@ -107,7 +107,7 @@ pub struct Charge<'a> {
     pub account: &'a Account,
     /// The currency of the amount. Defaults to [`Currency::CREDITS`].
     pub currency: &'a Currency,
-    /// The amount. It is never zero.
+    /// The amount. It is zero only for a charge that is settled at a cost above it at once: see [`CreditLeasing`].
     pub amount: Credits,
     /// The allowance of the account's plan: its grant and the grant's period.
     pub allowance: &'a Allowance,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::Resilient;
 use super::pending_settlements::Closing;
-use crate::account::{Account, Allowance, BudgetStatus};
+use crate::account::{Allowance, BudgetStatus};
 use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::Timestamp;
 use crate::credit::{
-    Adjusted, Adjustment, Balance, Bucket, BudgetDraw, Charge, Charged, CreditAdmin, CreditLeasing,
-    CreditLedger, Entry, EntryQuery, Refund, Settlement,
+    Adjusted, Adjustment, Balance, Bucket, BudgetDraw, Charge, Charged, Commitment, CreditAdmin,
+    CreditLeasing, CreditLedger, Entry, EntryQuery, Refund, Settlement,
 };
 use crate::future::StoreFuture;
 use crate::name::AccountId;
@@ -104,7 +104,7 @@ impl<T: CreditLeasing> CreditLeasing for Resilient<T> {
         self.ask_once(block.id, |ledger| ledger.lease(block, committed))
     }
 
-    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
-        self.ask(|ledger| ledger.commit(account, id, committed))
+    fn commit(&self, commitment: &Commitment<'_>) -> StoreFuture<bool> {
+        self.ask(|ledger| ledger.commit(commitment))
     }
 }

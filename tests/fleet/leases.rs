@@ -6,6 +6,7 @@ mod authorities;
 mod cost;
 mod fleet;
 mod grants;
+mod late_costs;
 mod node_crash;
 #[cfg(feature = "postgres")]
 mod processes;

@@ -182,8 +182,8 @@ impl<T: tollgate::credit::CreditLeasing> tollgate::credit::CreditLeasing for Rem
         self.ask(|ledger| ledger.lease(block, committed))
     }
 
-    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
-        self.ask(|ledger| ledger.commit(account, id, committed))
+    fn commit(&self, commitment: &tollgate::credit::Commitment<'_>) -> StoreFuture<bool> {
+        self.ask(|ledger| ledger.commit(commitment))
     }
 }
 

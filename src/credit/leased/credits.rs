@@ -28,13 +28,14 @@ impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
     fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
         match self.close_here(settlement.account, settlement.id, settlement.cost) {
             Closed::Here { .. } => StoreFuture::ready(()),
+            Closed::Beyond { rest } => self.charge_beyond(settlement, rest),
             Closed::Elsewhere => self.0.authority.settle(settlement),
         }
     }
 
     fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
         match self.close_here(refund.account, refund.id, Credits::ZERO) {
-            Closed::Here { .. } => StoreFuture::ready(()),
+            Closed::Here { .. } | Closed::Beyond { .. } => StoreFuture::ready(()),
             Closed::Elsewhere => self.0.authority.refund(refund),
         }
     }
@@ -76,6 +77,23 @@ impl<T: CreditLeasing> LeasedLedger<T> {
         drop(state);
         let asked = self.0.authority.charge(charge);
         StoreFuture::boxed(async move { direct.handle_answer(asked.await).await })
+    }
+
+    /// Charges the rest of a cost that a block does not cover, at the authority: as the cost of a charge of nothing.
+    fn charge_beyond(&self, settlement: &Settlement<'_>, rest: Credits) -> StoreFuture<()> {
+        let now = settlement.clock.now();
+        let Settlement { account, id, allowance, overage, expired_refunds, .. } = *settlement;
+        let account = Account::new(account.id.clone(), account.plan.clone());
+        let (shared, allowance) = (Arc::clone(&self.0), allowance.clone());
+        StoreFuture::boxed(async move {
+            let nothing = Charge::new(id, &account, Credits::ZERO, &allowance, now);
+            if let Charged::Posted { balance: Some(_) } = shared.authority.charge(&nothing).await? {
+                let mut rest = Settlement::new(&account, id, rest, &now);
+                (rest.allowance, rest.overage, rest.expired_refunds) = (&allowance, overage, expired_refunds);
+                shared.authority.settle(&rest).await?;
+            }
+            Ok(())
+        })
     }
 
     fn close_here(&self, account: &Account, id: ChargeId, cost: Credits) -> Closed {

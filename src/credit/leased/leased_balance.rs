@@ -108,8 +108,17 @@ pub(super) enum Spent {
 pub(super) enum Closed {
     /// The charge was closed. If `last` is true, its block may be finished too.
     Here { last: bool },
+    /// The charge was closed. The rest of its cost, which its block does not cover, must be charged at the authority.
+    Beyond { rest: Credits },
     /// The charge must be closed at the authority.
     Elsewhere,
+}
+
+impl Closed {
+    fn beyond(rest: u64, last: bool) -> Self {
+        // A finished block is also returned by the task that returns old blocks.
+        if rest > 0 { Self::Beyond { rest: Credits::new(rest) } } else { Self::Here { last } }
+    }
 }
 
 impl LeasedBalance {
@@ -285,20 +294,22 @@ impl State {
         self.open.take(id);
     }
 
-    /// Closes a charge at its cost; the difference is returned to its block.
+    /// Closes a charge at its cost. The difference is returned to its block, or taken out of it as far as it is committed.
     pub(super) fn close(&mut self, id: ChargeId, cost: Credits) -> Closed {
         let Some(Open { amount, block: Some(block) }) = self.open.take(id) else {
             return Closed::Elsewhere;
         };
+        let more = cost.get().saturating_sub(amount);
         let Some(block) = self.blocks.iter_mut().find(|held| held.id == block) else {
             // The authority has closed the block: its committed amount counts as spent.
-            return Closed::Here { last: false };
+            return Closed::beyond(more, false);
         };
+        let taken = more.min(block.committed.saturating_sub(block.used));
         block.used -= amount - amount.min(cost.get());
+        block.used += taken;
         block.open -= 1;
-        Closed::Here {
-            last: block.open == 0 && (block.ended || block.used == block.amount) && !self.under_maintenance,
-        }
+        let is_finished = block.open == 0 && (block.ended || block.used == block.amount);
+        Closed::beyond(more - taken, is_finished && !self.under_maintenance)
     }
 
     /// Removes a block that was returned to the authority.

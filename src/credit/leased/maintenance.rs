@@ -11,7 +11,7 @@ use super::leased_balance::{Block, LeasedBalance, State};
 use super::{LeaseTerms, Shared};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
-use crate::credit::{Charge, Charged, CreditLeasing, Refund, Settlement};
+use crate::credit::{Charge, Charged, Commitment, CreditLeasing, Refund, Settlement};
 use crate::error::StoreError;
 
 /// The time for which nothing is leased after a failure of the authority.
@@ -188,7 +188,8 @@ impl<T: CreditLeasing> Shared<T> {
         if let Some(block) = leased_balance.lock().blocks.iter_mut().find(|block| block.id == id) {
             block.asked = block.asked.max(upto.min(block.amount));
         }
-        let open = self.authority.commit(&leased_balance.account, id, Credits::new(upto)).await?;
+        let open =
+            self.authority.commit(&Commitment::new(&leased_balance.account, id, Credits::new(upto))).await?;
         let mut state = leased_balance.lock();
         if open {
             if let Some(block) = state.blocks.iter_mut().find(|block| block.id == id) {

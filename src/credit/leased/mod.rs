@@ -79,9 +79,18 @@ use crate::trace::Mode;
 ///   returned after the grant, the balance exceeds the grant's amount by them. For each node, this is at most the
 ///   `headroom` plus the amounts by which charges that were open in its blocks were settled for less.
 ///
-/// - **Buckets, budgets and late costs** are those of the authority. A charge with a budget, or in another currency than
-///   the default one, goes straight to the authority. A cost above a charge is taken only if the charge was made at the
-///   authority: a charge of a block is settled at most at its amount.
+/// - **Budgets** are never exceeded through leases. A charge with a budget goes straight to the authority, and so does a
+///   charge in another currency than the default one.
+/// - **Order of buckets.** A block holds the credits of one bucket or of several, drawn in the order of buckets at the time
+///   when it was taken. Requests may therefore spend credits of a block while the account has credits that should be
+///   spent first, such as a purchase of a higher priority that was made meanwhile. They may also spend credits of a bucket
+///   that has expired, and leave credits that expire soon at the authority. All nodes together deviate by at most their
+///   shares, **less than half of the balance**, for at most 1.5 times `longest` after the block was taken, and a block
+///   with open charges until they end. Credits that return after the expiry of their bucket expire at once.
+/// - **Costs above the charge.** A settlement above a charge of a block takes the committed credits of that block first.
+///   The rest is charged at the authority, as for any other charge: its [`Overage`](crate::account::Overage) decides if the
+///   credits there do not suffice. Credits leased to nodes are not counted then: a cost may be capped, or owed, although
+///   the nodes have **up to half of the balance of 1.5 times `longest` ago**. A debt is paid when they return.
 ///
 /// The age at which the authority's sweep closes open charges must be above `longest`. A block older than that is lost
 /// to the node.

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use super::MemoryLedger;
 use super::state::State;
-use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
 use crate::credit::model::{Closing, Draws};
-use crate::credit::{Charge, Charged, CreditLeasing, EntryKind};
+use crate::credit::{Charge, Charged, Commitment, CreditLeasing, EntryKind};
 use crate::future::StoreFuture;
 use crate::metrics;
 
@@ -104,10 +103,12 @@ impl CreditLeasing for MemoryLedger {
         StoreFuture::ready(self.with(block.account, |state| state.of(block.currency).lease(block, committed)))
     }
 
-    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
+    fn commit(&self, commitment: &Commitment<'_>) -> StoreFuture<bool> {
+        let Commitment { account, currency, id, committed } = *commitment;
         let account_balance = self.account_balances.pin().get(&account.id).map(Arc::clone);
-        StoreFuture::ready(
-            account_balance.is_some_and(|account_balance| account_balance.lock().commit(id, committed)),
-        )
+        StoreFuture::ready(account_balance.is_some_and(|account_balance| {
+            let mut state = account_balance.lock();
+            state.known_mut(currency).is_some_and(|state| state.commit(id, committed))
+        }))
     }
 }

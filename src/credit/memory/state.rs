@@ -106,7 +106,7 @@ impl State {
 
     /// Returns the credits in a currency to close a charge, if there are any.
     #[inline]
-    fn known_mut(&mut self, currency: &Currency) -> Option<&mut Self> {
+    pub(super) fn known_mut(&mut self, currency: &Currency) -> Option<&mut Self> {
         if currency.is_default() { Some(self) } else { self.known_other(currency) }
     }
 

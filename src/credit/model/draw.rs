@@ -115,7 +115,9 @@ impl Model {
         write: &mut impl FnMut(Change),
     ) -> Draws {
         let amount = amount.get();
-        let mut draws = Draws { amount, bucket: super::MAIN, source: Source::Nothing, has_budget };
+        // A charge of nothing is one of the main bucket, so that a cost above it is taken.
+        let source = if amount == 0 { Source::One } else { Source::Nothing };
+        let mut draws = Draws { amount, bucket: super::MAIN, source, has_budget };
         let mut rest = amount;
         let mut place = 0;
         while rest > 0

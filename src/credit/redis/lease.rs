@@ -2,10 +2,9 @@
 
 use super::call::Call;
 use super::{RedisLedger, shown};
-use crate::account::Account;
-use crate::amount::{ChargeId, Credits};
+use crate::amount::Credits;
 use crate::credit::decide::{Answer, Ask};
-use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::credit::{Charge, Charged, Commitment, CreditLeasing};
 use crate::future::StoreFuture;
 
 impl CreditLeasing for RedisLedger {
@@ -13,8 +12,8 @@ impl CreditLeasing for RedisLedger {
         self.take(block, Some(committed))
     }
 
-    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
-        let currency = &crate::amount::Currency::CREDITS;
+    fn commit(&self, commitment: &Commitment<'_>) -> StoreFuture<bool> {
+        let Commitment { account, currency, id, committed } = *commitment;
         let keys = self.keys(account.id.as_str(), currency);
         let ask = Ask::Commit { id, account: keys.account(), committed };
         let arguments = vec![shown(id), committed.to_string()];

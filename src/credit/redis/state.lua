@@ -162,7 +162,7 @@ local function charge_text(amount, time, committed, draws, nothing, budget)
     local parts = {}
     for place, draw in ipairs(draws) do parts[place] = draw[1] .. ':' .. text(draw[2]) end
     list = table.concat(parts, ',')
-  elseif draws[1][1] ~= '0' then
+  elseif draws[1] and draws[1][1] ~= '0' then
     list = draws[1][1]
   end
   local words = amount .. ' ' .. time

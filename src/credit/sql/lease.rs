@@ -2,10 +2,9 @@
 
 use super::SqlLedger;
 use super::rows;
-use crate::account::Account;
-use crate::amount::{ChargeId, Credits};
+use crate::amount::Credits;
 use crate::credit::decide::{Answer, Ask};
-use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::credit::{Charge, Charged, Commitment, CreditLeasing};
 use crate::future::StoreFuture;
 
 impl CreditLeasing for SqlLedger {
@@ -18,8 +17,13 @@ impl CreditLeasing for SqlLedger {
         self.ask(ask, |answer| if let Answer::Charged(charged) = answer { Some(charged) } else { None })
     }
 
-    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
-        let ask = Ask::Commit { id, account: account.id.clone(), committed };
+    fn commit(&self, commitment: &Commitment<'_>) -> StoreFuture<bool> {
+        let Commitment { account, currency, id, committed } = *commitment;
+        let account = match rows::key(&account.id, currency) {
+            Ok(account) => account,
+            Err(error) => return StoreFuture::failed(error),
+        };
+        let ask = Ask::Commit { id, account, committed };
         self.ask(ask, |answer| if let Answer::Committed(open) = answer { Some(open) } else { None })
     }
 }

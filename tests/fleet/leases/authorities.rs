@@ -7,8 +7,8 @@ use std::time::Duration;
 use tollgate::account::{Allowance, Grant, GrantPeriod};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::credit::{
-    Adjusted, Adjustment, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin, CreditLeasing,
-    CreditLedger, EntryQuery, LeaseTerms, LeasedLedger,
+    Adjusted, Adjustment, AdjustmentKind, Balance, Charge, ChargeId, Charged, Commitment, CreditAdmin,
+    CreditLeasing, CreditLedger, EntryQuery, LeaseTerms, LeasedLedger,
 };
 use tollgate::{Account, Credits, MemoryLedger, StoreError};
 
@@ -47,7 +47,7 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
     }
 
     async fn commit(&self, number: u8, upto: u64) -> bool {
-        self.ledger.commit(&self.account, id(number), Credits::new(upto)).await.unwrap()
+        self.ledger.commit(&Commitment::new(&self.account, id(number), Credits::new(upto))).await.unwrap()
     }
 
     async fn settle(&self, number: u8, cost: u64) {

@@ -129,7 +129,7 @@ impl Run {
         let node = &self.nodes[open.node];
         let closing = match cost {
             Some(cost) => {
-                // A direct charge may be settled above its amount, one of a block may not.
+                // Costs above the charge are the subject of `late_costs`.
                 let cost = Credits::new(cost.min(open.amount));
                 node.ledger.settle(&crate::support::settlement(&node.account, open.id, cost))
             }

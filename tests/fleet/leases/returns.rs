@@ -207,7 +207,7 @@ async fn repeated_charge_and_ending_count_once() {
         }
     }
     node.ledger.close().await.unwrap();
-    assert_eq!(fleet.checked_balance().await, 99_990 - 1 - 2);
+    assert_eq!(fleet.checked_balance().await, 99_990 - 1 - 9);
 }
 
 #[tokio::test(start_paused = true)]

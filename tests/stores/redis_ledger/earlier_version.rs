@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tollgate::account::Allowance;
 use tollgate::credit::{
-    Abandoned, Adjusted, AdjustmentKind, Balance, BucketId, Charge, CreditAdmin, CreditLeasing, Currency,
-    EntryKind,
+    Abandoned, Adjusted, AdjustmentKind, Balance, BucketId, Charge, Commitment, CreditAdmin, CreditLeasing,
+    Currency, EntryKind,
 };
 use tollgate::{CreditLedger, Credits};
 
@@ -65,7 +65,7 @@ async fn balance_without_buckets_goes_on() {
         purse.refund(2).await;
         assert!(purse.takes(6, 1).await);
         assert!(purse.charge(5, 1).await.is_err(), "a charge that was returned before it arrived");
-        assert!(purse.ledger.commit(&purse.account, id(4), Credits::new(8)).await.unwrap());
+        assert!(purse.ledger.commit(&Commitment::new(&purse.account, id(4), Credits::new(8))).await.unwrap());
         let kind = AdjustmentKind::TopUp(Credits::new(100));
         let repeated = purse.adjust("a", kind.clone()).await.unwrap();
         assert_eq!(repeated, Adjusted::Repeated { balance: Balance::Limited(Credits::new(100)) });
@@ -105,7 +105,12 @@ async fn any_first_call_reads_the_earlier_form() {
                 purse.refund(3).await;
                 Some(60)
             }
-            3 => purse.ledger.commit(&purse.account, id(4), Credits::new(6)).await.unwrap().then_some(40),
+            3 => purse
+                .ledger
+                .commit(&Commitment::new(&purse.account, id(4), Credits::new(6)))
+                .await
+                .unwrap()
+                .then_some(40),
             4 => {
                 let _made = purse.adjust("new", AdjustmentKind::Set(Credits::new(9))).await.unwrap();
                 Some(9)
