@@ -1,6 +1,7 @@
 //! Panics of code that the service's author supplies: answered 500, at no cost, and told to the log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::Service as _;
 use actix_web::test::{TestRequest, init_service};
@@ -108,9 +109,14 @@ impl ResponseForDenial for Broken<()> {
     }
 }
 
-impl Clock for Broken<ManualClock> {
+/// A clock that panics from its second call on. The gate is built at the first.
+#[derive(Debug)]
+struct BrokenClock(ManualClock, Place, AtomicBool);
+
+impl Clock for BrokenClock {
     fn now(&self) -> Now {
-        if self.1 == Place::Clock { panics() } else { self.0.now() }
+        let is_read = self.2.swap(true, Ordering::Relaxed);
+        if self.1 == Place::Clock && is_read { panics() } else { self.0.now() }
     }
 }
 
@@ -149,7 +155,7 @@ fn broken(place: Place, later: bool) -> (World, KeyId, Gate) {
         .format(KeyFormat::new("acme_", Length::exactly(32)).unwrap())
         .rule(rule)
         .plan(plan)
-        .clock(Broken(world.clock.clone(), place, later))
+        .clock(BrokenClock(world.clock.clone(), place, AtomicBool::new(false)))
         .audit(Broken((), place, later))
         .randomness(Broken((), place, later));
     builder = match place {
