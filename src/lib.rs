@@ -91,6 +91,7 @@
 //! - `redis`: `RedisLimiter` and `RedisLedger`, in one round trip where both are on one server; `RedisRecords` and
 //!   `RedisInvalidationBus`.
 //! - `watch`: a watcher of the configuration file: see [`Config::watch`].
+//! - `postgres-tls`, `redis-tls`: connections to these servers over TLS.
 //! - `webhooks`: alerts as signed webhooks: see [`alert`].
 //! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Resilient`, `LocalShare`.
 //! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see
@@ -152,6 +153,8 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(any(feature = "redis-tls", feature = "webhooks"))]
+mod tls;
 mod trace;
 pub mod usage;
 mod uses;

@@ -30,6 +30,13 @@ pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
         .map_or(Ok(network), |error| Err(ConfigError::new(text, error.problem(), error.expected())))
 }
 
+/// Returns true if a host, as in a URL, is this machine.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<IpAddr>().map(|address| address.to_canonical());
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// The parts of addresses that identify a network: clients whose addresses have the same first bits are counted
 /// together.
 ///

@@ -815,6 +815,7 @@ impl GateBuilder {
         let shadow = self.shadow;
         let own = GateLimits { quotas: self.quotas, in_flight: self.in_flight, shadow };
         let plans = Plans::new(identity, plans_before, &plan_data, own, &rules, tier)?;
+        plans.check(&rules, &*parts.limiter)?;
         let responder = self.responder.or_else(|| before?.responder.clone());
         let request_id = self.request_ids.header();
         let responders = Responders::new(responder.clone(), &self.error_format, &self.sources, request_id)?;

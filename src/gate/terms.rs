@@ -14,6 +14,7 @@ use crate::error::ConfigError;
 use crate::gate::Check;
 use crate::gate::anonymous::AnonymousTier;
 use crate::key::KeyRecord;
+use crate::limit::RateLimiter;
 use crate::name::{Environment, PlanName};
 use crate::rule::{Rule, RuleSet};
 use crate::state::StateOwner;
@@ -314,6 +315,48 @@ impl Plans {
         }
         let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
         self.terms.iter().find_map(|terms| terms.limits_at(choice).in_flight.lowest())
+    }
+
+    /// Checks that the limiter can take from all owners of each request in one call.
+    pub(super) fn check(&self, rules: &RuleSet, limiter: &dyn RateLimiter) -> Result<(), ConfigError> {
+        let refuse = |member: String, of: &str, value: &str| {
+            let problem =
+                format!("the {of} of one request count owners that the limiter cannot count in one call");
+            let expected = "count the same owner, or put a hash tag into the prefix of the Redis cluster, as in `{acme}`";
+            Err(ConfigError::new(value, problem, expected).in_member(member))
+        };
+        let check = |own: &Limits, of_rule: &Limits, member: &dyn Fn() -> String, value: &str| {
+            let quotas = own.quotas.groups().iter().chain(of_rule.quotas.groups());
+            let in_flight = own.in_flight.all().iter().chain(of_rule.in_flight.all());
+            if !limiter.counts_together(&quotas.map(QuotaGroup::counts).collect::<Vec<_>>()) {
+                return refuse(member(), "quotas", value);
+            }
+            let shadows = own.shadow.iter().chain(&of_rule.shadow).flat_map(|shadow| shadow.groups());
+            if !limiter.counts_together(&shadows.map(QuotaGroup::counts).collect::<Vec<_>>()) {
+                return refuse(member(), "quotas in shadow", value);
+            }
+            if !limiter.counts_together(&in_flight.map(InFlightLimit::counts).collect::<Vec<_>>()) {
+                return refuse(member(), "limits on requests in flight", value);
+            }
+            Ok(())
+        };
+        let (routes, none) = (rules.limited().map(|rule| rule.route().clone()), Limits::default());
+        let of_anonymous = self.anonymous().and_then(|record| self.resolved(record)?.first_own(self.version));
+        let all_terms: Vec<_> = self.terms.iter().chain(of_anonymous).collect();
+        for terms in &all_terms {
+            let member = || format!("plans.{}", terms.plan.name);
+            check(&terms.own, &none, &member, "")?;
+        }
+        for (index, route) in (0..).map(LimitIndex).zip(routes) {
+            for terms in &all_terms {
+                let member = || format!("plans.{}", terms.plan.name);
+                check(&terms.own, terms.limits_at(QuotaChoice::Rule(index)), &member, &route)?;
+            }
+            if let Some(public) = self.public_limits(index) {
+                check(public, &none, &|| "rules".to_owned(), &route)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns a limit on requests in flight together with that on all requests.

@@ -3,6 +3,7 @@
 use tokio::time::timeout;
 
 use super::Resilient;
+use crate::account::QuotaScope;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
@@ -34,6 +35,10 @@ impl<T: RateLimiter> RateLimiter for Resilient<T> {
 
     fn limits_in_flight(&self) -> bool {
         self.back_end.limits_in_flight()
+    }
+
+    fn counts_together(&self, owners: &[&QuotaScope]) -> bool {
+        self.back_end.counts_together(owners)
     }
 
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::account::{QuotaPolicy, Quotas};
+use crate::account::{QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::Now;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
@@ -148,6 +148,10 @@ impl<T: RateLimiter> RateLimiter for AllowOnFailure<T> {
 
     fn limits_in_flight(&self) -> bool {
         self.shared.limits_in_flight()
+    }
+
+    fn counts_together(&self, owners: &[&QuotaScope]) -> bool {
+        self.shared.counts_together(owners)
     }
 
     fn is_failing(&self) -> bool {

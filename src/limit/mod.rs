@@ -77,7 +77,7 @@ pub use slots::{Acquire, Acquired, SlotId};
 use ipnet::IpNet;
 
 pub use crate::account::WindowStatus;
-use crate::account::{NetworkCut, Quotas};
+use crate::account::{NetworkCut, QuotaScope, Quotas};
 use crate::clock::Now;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
@@ -308,6 +308,13 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
         false
     }
 
+    /// Returns true if one call can take from the windows, or the slots, of all these owners. Defaults to `true`. A wrapper
+    /// returns the answer of the limiter behind it. A gate whose configuration has a request that draws from owners for
+    /// which this is false does not start.
+    fn counts_together(&self, _owners: &[&QuotaScope]) -> bool {
+        true
+    }
+
     /// Returns true if the limiter is known to fail: the circuit of its guard is open. A wrapper returns the answer of the
     /// limiter behind it. Defaults to `false`.
     fn is_failing(&self) -> bool {
@@ -346,6 +353,10 @@ impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
 
     fn limits_in_flight(&self) -> bool {
         (**self).limits_in_flight()
+    }
+
+    fn counts_together(&self, owners: &[&QuotaScope]) -> bool {
+        (**self).counts_together(owners)
     }
 
     fn is_failing(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Classification of Redis's errors.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{ErrorKind, RedisError};
 
 use crate::error::StoreError;
 
@@ -35,13 +35,6 @@ pub(crate) fn fault(error: &RedisError) -> StoreError {
 /// authenticated. An answer of the wrong type may belong to another request.
 pub(super) fn blames_connection(error: &RedisError) -> bool {
     error.kind() == ErrorKind::UnexpectedReturnType || !is_of_data(error)
-}
-
-/// Returns true for such an error in the answer of a batch. An unknown script is no such error: the script is loaded
-/// and called again.
-pub(super) fn value_blames_connection(value: &Value) -> bool {
-    let Value::ServerError(error) = value else { return false };
-    error.kind() != Some(ServerErrorKind::NoScript) && blames_connection(&error.clone().into())
 }
 
 /// Returns true for an error of the stored data, or of the script that reads it.

@@ -72,7 +72,7 @@ async fn upgrade(database: &Database) -> Result<i64, (Work, StoreError)> {
 /// Returns the version of the schema, if there is one. Fails if the database takes no writes.
 async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
     if database.options().target.is_file() {
-        let mut session = database.transaction().await?;
+        let mut session = begun(database).await?;
         let version = version(&mut session).await?;
         if version.is_some() {
             // SQLite opens a read-only file without an error, even in a write transaction. Only a change reveals it,
@@ -83,7 +83,7 @@ async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
         session.roll_back().await?;
         return Ok(version);
     }
-    let mut session = database.reader().await?;
+    let mut session = database.session(None).await?;
     let asked = Statement::new("SELECT current_setting('transaction_read_only')");
     if let Some(row) = session.row(asked).await?
         && row.text(0)? != "off"
@@ -93,6 +93,13 @@ async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
         ));
     }
     version(&mut session).await
+}
+
+/// Begins a transaction. Other callers wait until the tables are up to date.
+async fn begun(database: &Database) -> Result<Session, StoreError> {
+    let mut session = database.writer_of_any_tables().await?;
+    session.begin().await?;
+    Ok(session)
 }
 
 /// Returns the version of the schema, if there is one.
@@ -112,7 +119,7 @@ async fn version(session: &mut Session) -> Result<Option<i64>, StoreError> {
 
 /// Runs all missing steps in one transaction. Returns the version that was found.
 async fn change(database: &Database) -> Result<i64, StoreError> {
-    let mut session = database.transaction().await?;
+    let mut session = begun(database).await?;
     if session.is_postgres() {
         let patience = PATIENCE.as_millis();
         session

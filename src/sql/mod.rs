@@ -70,7 +70,8 @@ mod statement;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 pub use error::OpenError;
 pub(crate) use error::is_rolled_back;
@@ -137,8 +138,15 @@ use either;
 ///
 /// # Encryption
 ///
-/// Connections to PostgreSQL are not encrypted, unless your own crate enables one of sqlx's features for it, such as
-/// `tls-rustls`.
+/// A connection to PostgreSQL on another machine must be encrypted. The feature `postgres-tls` adds TLS. The parameters of
+/// the URL are those of PostgreSQL's own clients:
+///
+/// | parameter | meaning |
+/// |---|---|
+/// | `sslmode` | `verify-full` (the default for other machines) verifies the certificate and the host name, `verify-ca` only the certificate, and `require` nothing, or the certificate if there is `sslrootcert`. `prefer`, `allow` and `disable` are for this machine. |
+/// | `sslrootcert` | A PEM file with authorities that are trusted in addition to those of the system. |
+/// | `sslcert`, `sslkey` | PEM files with the certificate of this client and its private key. |
+/// | `insecure` | `true`: connections may leave this machine in clear text. |
 ///
 /// # Example
 ///
@@ -166,8 +174,20 @@ use either;
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
+#[derive(Default)]
+struct Tables {
+    are_ready: AtomicBool,
+    /// The end of the last attempt to bring them up to date. Locked during an attempt.
+    tried: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// The minimum time between two attempts to bring the tables up to date.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
 struct Inner {
     pool: Arc<Pool>,
+    /// The state of the tables. They are up to date, unless the database was opened without its server.
+    tables: Tables,
     /// The lock of the writers of a SQLite file. They wait here in a queue instead of polling SQLite.
     turns: Option<Arc<Semaphore>>,
 }
@@ -194,8 +214,13 @@ impl Database {
             return Err(OpenError::Missing { database: options.target.to_string() });
         }
         let turns = options.target.is_file().then(|| Arc::new(Semaphore::new(1)));
-        let database = Self(Arc::new(Inner { pool: Arc::new(Pool::new(options)), turns }));
-        migrate::bring_up_to_date(&database).await?;
+        let (pool, tables) = (Arc::new(Pool::new(options)), Tables::default());
+        let database = Self(Arc::new(Inner { pool, tables, turns }));
+        match migrate::bring_up_to_date(&database).await {
+            Ok(()) => database.0.tables.are_ready.store(true, Ordering::Release),
+            Err(OpenError::Unavailable { .. }) if database.options().starts_without_server => {}
+            Err(error) => return Err(error),
+        }
         Ok(database)
     }
 
@@ -206,11 +231,13 @@ impl Database {
 
     /// Returns a session for reading.
     pub(crate) async fn reader(&self) -> Result<Session, StoreError> {
+        self.check_tables().await?;
         self.session(None).await
     }
 
     /// Returns a session for reading, in a transaction with this time limit for its statements.
     pub(crate) async fn patient_reader(&self, limit: Duration) -> Result<Session, StoreError> {
+        self.check_tables().await?;
         let lent = self.0.pool.lend_beside().await?;
         let mut session = Session::new(lent, None, limit + GRACE);
         session.begin_patiently(limit).await?;
@@ -224,6 +251,12 @@ impl Database {
 
     /// Returns a session for writing.
     pub(crate) async fn writer(&self) -> Result<Session, StoreError> {
+        self.check_tables().await?;
+        self.writer_of_any_tables().await
+    }
+
+    /// Returns a session for writing, whatever the state of the tables is.
+    async fn writer_of_any_tables(&self) -> Result<Session, StoreError> {
         let turn = match &self.0.turns {
             Some(turns) => {
                 let turn = tokio::time::timeout(self.options().acquire, Arc::clone(turns).acquire_owned());
@@ -268,6 +301,29 @@ impl Database {
         {
             let _ = session.cut_log(self.options().statement).await;
         }
+    }
+
+    /// Brings the tables up to date, if the database was opened without its server. One call does it. The others fail at
+    /// once.
+    async fn check_tables(&self) -> Result<(), StoreError> {
+        let tables = &self.0.tables;
+        if tables.are_ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let waiting =
+            || StoreError::unavailable("the database was opened without its server, which is not ready");
+        let mut tried = tables.tried.try_lock().map_err(|_| waiting())?;
+        if tables.are_ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if tried.is_some_and(|tried| tried.elapsed() < BETWEEN_TRIES) {
+            return Err(waiting());
+        }
+        let done = migrate::bring_up_to_date(self).await;
+        *tried = Some(Instant::now());
+        done.map_err(|error| StoreError::unavailable(error.to_string()))?;
+        tables.are_ready.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn session(&self, turn: Option<OwnedSemaphorePermit>) -> Result<Session, StoreError> {

@@ -27,7 +27,7 @@ pub enum Durability {
 /// use tollgate::sql::DatabaseOptions;
 ///
 /// # #[cfg(feature = "postgres")] {
-/// let options = DatabaseOptions::new("postgres://gate:secret@db.example/acme")?
+/// let options = DatabaseOptions::new("postgres://gate:secret@db.example/acme?sslmode=verify-full")?
 ///     .with_connections(20)
 ///     .with_statement_timeout(Duration::from_millis(500));
 /// assert!(!format!("{options:?}").contains("secret"));
@@ -46,6 +46,8 @@ pub struct DatabaseOptions {
     pub(super) durability: Durability,
     /// True if the file of a SQLite database must exist.
     pub(super) must_exist: bool,
+    /// True if the database is opened although its server cannot be reached.
+    pub(super) starts_without_server: bool,
 }
 
 #[derive(Clone)]
@@ -70,17 +72,29 @@ impl Target {
 
 impl DatabaseOptions {
     /// Creates options for the database at `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`. A SQLite file
-    /// that does not exist is created when the database is opened.
+    /// that does not exist is created when the database is opened. See [`Database`](Database#encryption) for the
+    /// parameters of the URL that concern encryption.
     ///
     /// # Errors
     ///
-    /// Fails if the URL cannot be read, or if this build has no feature for its database.
+    /// Fails if the URL cannot be read, if it leads to another machine in clear text, or if this build has no feature for
+    /// its database.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
         let target = Target::from_str(url)?;
         let connections = if target.is_file() { 4 } else { 10 };
         let (acquire, statement) = (Duration::from_secs(2), Duration::from_secs(5));
         let durability = Durability::default();
-        Ok(Self { target, connections, acquire, statement, pooled: false, durability, must_exist: false })
+        let (pooled, must_exist, starts_without_server) = (false, false, false);
+        Ok(Self {
+            target,
+            connections,
+            acquire,
+            statement,
+            pooled,
+            durability,
+            must_exist,
+            starts_without_server,
+        })
     }
 
     /// Sets the maximum number of connections. Defaults to 10, or 4 for a SQLite file. The minimum is 2.
@@ -146,11 +160,45 @@ impl DatabaseOptions {
         self
     }
 
+    /// Lets the database be opened while its server cannot be reached, so that a service starts before its database and
+    /// answers 503 until it comes. The tables are brought up to date before the first call that reaches the server. Until
+    /// then, each call tries to do so, one at a time and at most ten times a second, and fails with the error.
+    ///
+    /// A server that is reached and has a schema of a newer version of this crate is still an error of
+    /// [`open`](Self::open).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # if !cfg!(feature = "postgres") {
+    /// #     return Ok(());
+    /// # }
+    /// use std::time::Duration;
+    /// use tollgate::key::KeyHasher;
+    /// use tollgate::sql::DatabaseOptions;
+    /// use tollgate::store::SqlStore;
+    /// use tollgate::KeyStore;
+    ///
+    /// let options = DatabaseOptions::new("postgres://gate@127.0.0.1:1/acme")?;
+    /// let options = options.with_acquire_timeout(Duration::from_millis(50)).with_start_without_server();
+    /// let store = SqlStore::new(&options.open().await?);
+    /// assert!(store.find(&KeyHasher::sha256().hash(b"acme_secret")).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_start_without_server(mut self) -> Self {
+        self.starts_without_server = true;
+        self
+    }
+
     /// Opens the database, and brings its tables up to date.
     ///
     /// # Errors
     ///
-    /// Fails if the database cannot be reached, if its file must exist and does not, or if a newer version of this crate has set up its tables.
+    /// Fails if the database cannot be reached and [`with_start_without_server`](Self::with_start_without_server) is not set, if its file must exist and does not, or if a newer version of this crate has set up its tables.
     pub async fn open(self) -> Result<Database, OpenError> {
         Database::open(self).await
     }
@@ -176,9 +224,9 @@ impl FromStr for Target {
                 Err(problem) => wrong(problem, "write a path as in `sqlite:keys.db`"),
             },
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => match url.parse() {
-                Ok(options) => Ok(Self::Postgres(Box::new(options))),
-                Err(_) => wrong(
+            "postgres" | "postgresql" => match super::postgres::target(url)? {
+                Some(options) => Ok(Self::Postgres(Box::new(options))),
+                None => wrong(
                     "invalid URL of a PostgreSQL database",
                     "write it as in `postgres://user@host/name`",
                 ),

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod certificates;
 pub(crate) mod nginx;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::certificates::{Authority, Certificate};
 use super::{free_port, scratch, signal, skipped};
 
 /// A running server, which a test may kill, pause and start again on the same port. It ends with the value.
@@ -17,11 +18,67 @@ pub(crate) struct Postgres {
     folder: PathBuf,
     programs: PathBuf,
     databases: AtomicU32,
+    /// Settings besides those of every test.
+    settings: Vec<String>,
 }
 
 impl Postgres {
     /// A server on a private port; `None`, said loudly, where there is no `initdb`.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// A server that accepts connections over TLS only. The role `tollgate` needs nothing else, `gate` needs its password
+    /// `right` and a certificate of the authority, and `guest` the password `right`.
+    pub(crate) fn start_tls(authority: &Authority, own: &Certificate) -> Option<Self> {
+        let server = Self::start_with(|folder| {
+            let copies = ["server.pem", "server.key", "ca.pem"].map(|name| folder.join(name));
+            for (from, to) in [&own.file, &own.key, &authority.file()].into_iter().zip(&copies) {
+                std::fs::copy(from, to).unwrap();
+                run(Command::new("chmod").arg("600").arg(to));
+                if is_root() {
+                    run(Command::new("chown").arg("postgres").arg(to));
+                }
+            }
+            let rules = "hostssl all tollgate 127.0.0.1/32 trust\n\
+                         hostssl all gate 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n\
+                         hostssl all guest 127.0.0.1/32 scram-sha-256\n";
+            std::fs::write(folder.join("pg_hba.conf"), rules).unwrap();
+            let files = ["ssl_cert_file", "ssl_key_file", "ssl_ca_file"].into_iter().zip(copies);
+            let files = files.map(|(setting, file)| format!("{setting}={}", file.display()));
+            files.chain(["ssl=on".to_owned()]).collect()
+        })?;
+        for role in ["gate", "guest"] {
+            server.say("postgres", &format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'right'"));
+        }
+        Some(server)
+    }
+
+    /// A replica of this server, which follows it.
+    pub(crate) fn replica(&self) -> Self {
+        let (port, folder) = (free_port(), scratch("replica"));
+        if is_root() {
+            run(Command::new("chown").arg("postgres").arg(&folder));
+        }
+        let mut copy = unprivileged(&self.programs.join("pg_basebackup"));
+        let from = self.port.to_string();
+        copy.args(["-h", "127.0.0.1", "-p", &from, "-U", "tollgate", "-R", "-c", "fast", "-D"]).arg(&folder);
+        run(&mut copy);
+        run(Command::new("chmod").arg("700").arg(&folder));
+        let child = launch(&self.programs, port, &folder, &self.settings);
+        let (programs, settings) = (self.programs.clone(), self.settings.clone());
+        let replica = Self { child, port, folder, programs, databases: AtomicU32::new(0), settings };
+        replica.wait();
+        replica
+    }
+
+    /// The same address at this server.
+    pub(crate) fn way_to(&self, url: &str) -> String {
+        let (start, name) = url.rsplit_once('/').unwrap();
+        format!("{}:{}/{name}", start.rsplit_once(':').unwrap().0, self.port)
+    }
+
+    fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Option<Self> {
         let Some(programs) = programs() else {
             skipped("initdb");
             return None;
@@ -35,8 +92,9 @@ impl Postgres {
             .args(["--auth=trust", "--username=tollgate", "--no-sync", "--encoding=UTF8", "-D"])
             .arg(&folder);
         run(&mut initdb);
-        let child = launch(&programs, port, &folder);
-        let server = Self { child, port, folder, programs, databases: AtomicU32::new(0) };
+        let settings = prepare(&folder);
+        let child = launch(&programs, port, &folder, &settings);
+        let server = Self { child, port, folder, programs, databases: AtomicU32::new(0), settings };
         server.wait();
         Some(server)
     }
@@ -80,7 +138,7 @@ impl Postgres {
 
     /// Starts it again on the same port, after it was killed; what was committed is there.
     pub(crate) fn restart(&mut self) {
-        self.child = launch(&self.programs, self.port, &self.folder);
+        self.child = launch(&self.programs, self.port, &self.folder, &self.settings);
         self.wait();
     }
 
@@ -163,13 +221,14 @@ pub(super) fn run(command: &mut Command) {
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-fn launch(programs: &Path, port: u16, folder: &Path) -> Child {
+fn launch(programs: &Path, port: u16, folder: &Path, settings: &[String]) -> Child {
     let port = port.to_string();
     let quiet = ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200"];
     unprivileged(&programs.join("postgres"))
         .args([OsStr::new("-D"), folder.as_os_str(), OsStr::new("-p"), OsStr::new(&port)])
         .args(["-h", "127.0.0.1"])
         .args(quiet)
+        .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -10,7 +10,7 @@ mod model;
 mod readings;
 #[cfg(feature = "redis")]
 mod redis_invalidation;
-mod remote;
+pub(crate) mod remote;
 #[cfg(feature = "redis")]
 mod second_tier;
 #[cfg(all(feature = "redis", feature = "conformance"))]
@@ -41,7 +41,11 @@ fn cache(remote: &Arc<Remote>, clock: &ManualClock) -> CachedStoreBuilder<Arc<Re
 }
 
 /// Changes the status of the key with this hash through a store, as a manager does.
-async fn set_status(store: &impl tollgate::store::KeyAdmin, id: tollgate::KeyId, status: KeyStatus) {
+pub(crate) async fn set_status(
+    store: &impl tollgate::store::KeyAdmin,
+    id: tollgate::KeyId,
+    status: KeyStatus,
+) {
     let mut record = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
     record.status = status;
     let made = store.replace(&record).await.unwrap();
@@ -51,12 +55,12 @@ async fn set_status(store: &impl tollgate::store::KeyAdmin, id: tollgate::KeyId,
     );
 }
 
-async fn status_of(store: &impl KeyStore, hash: &KeyHash) -> Option<KeyStatus> {
+pub(crate) async fn status_of(store: &impl KeyStore, hash: &KeyHash) -> Option<KeyStatus> {
     store.find(hash).await.unwrap().map(|record| record.status)
 }
 
 /// Waits until something is so.
-async fn until(so: impl Fn() -> bool) {
+pub(crate) async fn until(so: impl Fn() -> bool) {
     until_async(async || so()).await;
 }
 

@@ -3,7 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(feature = "memory")]
+mod cluster;
+#[cfg(feature = "memory")]
 mod faults;
+#[cfg(feature = "memory")]
+mod replies;
+#[cfg(feature = "memory")]
+mod sentinel;
+#[cfg(all(feature = "memory", feature = "redis-tls"))]
+mod tls;
 use crate::services;
 
 use std::process::Command;
@@ -91,10 +99,58 @@ async fn debug_and_errors_hide_the_password() {
     let error = stranger.ping().await.unwrap_err();
     assert!(!format!("{error:?} {stranger:?} {stranger}").contains("horse"), "{error:?}");
     RedisServer::with_options(&url("right-horse"), options(PATIENCE)).unwrap().ping().await.unwrap();
-    let error = RedisServer::open("rediss://:right-horse@127.0.0.1", "acme").unwrap_err();
-    assert!(error.to_string().contains("TLS") && !format!("{error:?}").contains("horse"), "{error:?}");
-    let error = RedisServer::open("redis//:right-horse@127.0.0.1", "acme").unwrap_err();
-    assert!(!format!("{error:?}").contains("horse"), "{error:?}");
+    let wrong = [
+        "redis//:right-horse@127.0.0.1",
+        "redis://:right-horse@redis.example",
+        "redis://:right?horse=@127.0.0.1",
+        "redis://:right#horse@127.0.0.1",
+        "redis://:right-horse@127.0.0.1,127.0.0.2",
+    ];
+    for url in wrong {
+        let error = RedisServer::open(url, "acme").unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("horse"), "{error:?}");
+    }
+}
+
+#[test]
+fn invalid_addresses_are_refused() {
+    let refused = [
+        ("redis://redis.example", "redis", "redis.example:6379"),
+        ("redis://127.0.0.1,10.0.0.7:7000?cluster=true", "redis", "10.0.0.7:7000"),
+        ("redis://[2001:db8::1]/0", "redis", "[2001:db8::1]:6379"),
+        ("redis://10.0.0.7?sentinel=acme", "redis", "10.0.0.7:26379"),
+        ("redis://127.0.0.1,127.0.0.2", "redis", "2"),
+        ("redis://127.0.0.1?cluster=yes", "cluster", "yes"),
+        ("redis://127.0.0.1/3?cluster=true", "cluster", "3"),
+        ("redis://127.0.0.1?cluster=true&sentinel=acme", "cluster", "true"),
+        ("unix:///run/redis.sock?cluster=true", "cluster", ""),
+        ("redis://127.0.0.1?sentinel=", "sentinel", ""),
+        ("redis://127.0.0.1?sentinel_password=secret", "sentinel_user", ""),
+        ("redis://127.0.0.1?sslrootcert=/ca.pem", "sslrootcert", ""),
+        ("rediss://127.0.0.1?insecure=true", "insecure", "true"),
+        ("rediss://127.0.0.1?sslrootcert=/no/such/ca.pem", "sslrootcert", "/no/such/ca.pem"),
+        ("redis://127.0.0.1?sslrotcert=/ca.pem", "", "sslrotcert"),
+        ("redis://127.0.0.1:port", "", ""),
+        ("http://127.0.0.1", "", ""),
+        ("redis://", "", ""),
+    ];
+    for (url, member, value) in refused {
+        let error = RedisServer::open(url, "acme").expect_err(url);
+        assert_eq!((error.member(), error.value()), (member, value), "{url}: {error}");
+        assert!(!error.expected().is_empty(), "{url}");
+    }
+    let accepted = [
+        ("redis://localhost", "localhost:6379"),
+        ("redis://redis.example:7000?insecure=true", "redis.example:7000"),
+        ("redis://[::1]:7000/2", "[::1]:7000"),
+        ("redis://user:p%40ss@127.0.0.1:7000,127.0.0.2?cluster=true", "127.0.0.1:7000,127.0.0.2:6379"),
+        ("redis://127.0.0.1,127.0.0.1:7?sentinel=acme", "127.0.0.1:26379,127.0.0.1:7"),
+        ("unix:///run/redis.sock?db=2&user=ada&pass=secret", "/run/redis.sock"),
+        ("redis://127.0.0.1/2?protocol=resp3", "127.0.0.1:6379"),
+    ];
+    for (url, shown) in accepted {
+        assert_eq!(RedisServer::open(url, "acme").expect(url).to_string(), shown);
+    }
 }
 
 #[test]

@@ -19,5 +19,7 @@ mod start;
 mod store;
 #[cfg(feature = "conformance")]
 mod suites;
+#[cfg(feature = "postgres-tls")]
+mod tls;
 mod usage;
 mod usage_edges;

@@ -14,12 +14,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::alert::webhook::{Parts, Target, address};
 use crate::error::StoreError;
+use crate::tls;
 
 /// The time limit of a request, from the look-up of the host to the head of the response.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -28,19 +28,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// The settings of TLS, with the certificates that the process found first. The error is a text.
-static TLS: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(tls);
-
-fn tls() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err("the system has no certificates: install them, or set SSL_CERT_FILE".to_owned());
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
-}
+static TLS: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(tls::of_system);
 
 /// Sends a message. The errors contain no part of the URL but the host's addresses.
 pub(super) async fn send(

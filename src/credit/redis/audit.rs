@@ -14,25 +14,28 @@ impl RedisLedger {
     /// whose stored values differ.
     ///
     /// Of an account of which older entries are not kept, the amounts before the oldest entry are taken as right. It scans
-    /// all keys of the server, a few at a time, and reads each account as of one moment. In a cluster, it reaches only the
-    /// node that it is connected to.
+    /// all keys of the server, a few at a time, and reads each account as of one moment. In a cluster, it scans those of
+    /// all masters.
     ///
     /// # Errors
     ///
     /// An error of the server, or credits that cannot be read.
     pub async fn audit(&self) -> Result<Vec<Disagreement>, StoreError> {
-        let (mut cursor, mut found) = (None, HashMap::new());
-        while let Some(names) = self.page("entries", &mut cursor).await? {
-            for name in names {
-                let name = name.strip_suffix(":entries").unwrap_or(&name);
-                let keys = Keys::new(name, name);
-                let kept: Vec<String> = self.server.run(&self.scripts.audit, &keys.0, &[]).await?;
-                let (account, currency) = self.parts(name)?;
-                let sums = Disagreement { account, currency, ..judge(&kept)? };
-                let agrees = sums.balance == sums.entries && sums.held == sums.open;
-                if !agrees || sums.broken != 0 || sums.buckets != 0 {
-                    // A scan may return a name twice.
-                    found.insert(name.to_owned(), sums);
+        let mut found = HashMap::new();
+        for master in self.server.masters().await? {
+            let mut cursor = None;
+            while let Some(names) = self.page(&master, "entries", &mut cursor).await? {
+                for name in names {
+                    let name = name.strip_suffix(":entries").unwrap_or(&name);
+                    let keys = Keys::new(name, name);
+                    let kept: Vec<String> = self.server.run(&self.scripts.audit, &keys.0, &[]).await?;
+                    let (account, currency) = self.parts(name)?;
+                    let sums = Disagreement { account, currency, ..judge(&kept)? };
+                    let agrees = sums.balance == sums.entries && sums.held == sums.open;
+                    if !agrees || sums.broken != 0 || sums.buckets != 0 {
+                        // A scan may return a name twice.
+                        found.insert(name.to_owned(), sums);
+                    }
                 }
             }
         }

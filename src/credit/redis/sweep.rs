@@ -13,6 +13,7 @@ use crate::credit::fold::{OldEntry, kept};
 use crate::credit::{Abandoned, Balance, BucketId, Entry, EntryKind};
 use crate::error::StoreError;
 use crate::metrics;
+use crate::redis::Master;
 
 /// The number of keys that Redis examines in one step. Redis does nothing else during a step.
 const STEP: usize = 500;
@@ -26,8 +27,7 @@ impl RedisLedger {
     ///
     /// A leased block is closed at its committed amount, whatever the policy for other charges is.
     ///
-    /// It scans all keys of the server, a few at a time. In a cluster, it reaches only the node that it is connected
-    /// to.
+    /// It scans all keys of the server, a few at a time. In a cluster, it scans those of all masters.
     ///
     /// # Errors
     ///
@@ -53,10 +53,12 @@ impl RedisLedger {
         let age = i64::try_from(open_for.as_millis()).unwrap_or(i64::MAX);
         let latest = Timestamp::from_millis((seconds * 1_000 + micros / 1_000).saturating_sub(age));
         let mut sweep = Sweep { ledger: self, latest, abandoned, closed: 0, unreadable: None };
-        let mut cursor = None;
-        while let Some(names) = self.page("open", &mut cursor).await? {
-            for name in names {
-                sweep.account(&name).await?;
+        for master in self.server.masters().await? {
+            let mut cursor = None;
+            while let Some(names) = self.page(&master, "open", &mut cursor).await? {
+                for name in names {
+                    sweep.account(&name).await?;
+                }
             }
         }
         metrics::swept("redis", sweep.closed);
@@ -67,10 +69,13 @@ impl RedisLedger {
     ///
     /// Returns the number of removed entries.
     pub(super) async fn fold(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let (mut cursor, mut gone) = (None, 0);
-        while let Some(names) = self.page("entries", &mut cursor).await? {
-            for name in names {
-                gone += self.fold_account(&name, before).await?;
+        let mut gone = 0;
+        for master in self.server.masters().await? {
+            let mut cursor = None;
+            while let Some(names) = self.page(&master, "entries", &mut cursor).await? {
+                for name in names {
+                    gone += self.fold_account(&name, before).await?;
+                }
             }
         }
         Ok(gone)
@@ -102,11 +107,12 @@ impl RedisLedger {
         }
     }
 
-    /// Returns the next page of keys with the suffix `what`, or `None` after the last page.
+    /// Returns the next page of a server's keys with the suffix `what`, or `None` after the last page.
     ///
     /// A key may be returned twice.
     pub(super) async fn page(
         &self,
+        master: &Master,
         what: &str,
         cursor: &mut Option<String>,
     ) -> Result<Option<Vec<String>>, StoreError> {
@@ -116,7 +122,7 @@ impl RedisLedger {
         let every_account = format!("{}:{{a:*}}:credits*:{what}", literal(&self.server.options().prefix));
         let mut scan = cmd("SCAN");
         scan.arg(cursor.as_deref().unwrap_or("0")).arg("MATCH").arg(&every_account).arg("COUNT").arg(STEP);
-        let (next, names): (String, Vec<String>) = self.server.ask(&scan).await?;
+        let (next, names): (String, Vec<String>) = master.ask(&scan).await?;
         *cursor = Some(next);
         Ok(Some(names))
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{InFlightLimits, Quotas};
+use crate::account::{InFlightLimits, QuotaScope, Quotas};
 use crate::clock::Now;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
@@ -235,6 +235,10 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
 
     fn limits_in_flight(&self) -> bool {
         true
+    }
+
+    fn counts_together(&self, owners: &[&QuotaScope]) -> bool {
+        self.shared.counts_together(owners)
     }
 
     // A peek logs nothing, because the next draw does.

@@ -63,8 +63,13 @@ use crate::state::StateOwner;
 /// Windows that count a key or an account are stored in the account's slot. Windows that count a pool or a network are
 /// stored in the slot of the pool or the network. A draw from several slots at once needs them in one: if the quotas of a
 /// request count several of these, put a hash tag into
-/// [`RedisOptions::prefix`](crate::redis::RedisOptions::prefix). Otherwise a cluster refuses such a draw, and nothing
-/// is taken.
+/// [`RedisOptions::prefix`](crate::redis::RedisOptions::prefix). Otherwise a gate with such a request does not start. If the
+/// quotas of a key's own record make it such a request, it is denied with 503, and nothing is taken. The same is true of
+/// limits on requests in flight.
+///
+/// A cluster copies changes to its replicas after it has answered. What a master has admitted in the last moments before it
+/// fails, usually below a second, may be admitted once more after the fail-over. So may what a master admits that is cut off
+/// from the others, for as long as the cluster's `cluster-node-timeout`.
 ///
 /// Without such a hash tag, a request whose windows all count pools or networks is drawn and charged in two round trips.
 ///
@@ -383,6 +388,15 @@ impl RateLimiter for RedisLimiter {
 
     fn limits_in_flight(&self) -> bool {
         true
+    }
+
+    fn counts_together(&self, owners: &[&QuotaScope]) -> bool {
+        let are_in_one_slot = |pair: &[&QuotaScope]| match pair {
+            [QuotaScope::Key | QuotaScope::Account, QuotaScope::Key | QuotaScope::Account] => true,
+            [one, other] => one == other,
+            _ => true,
+        };
+        !self.server.is_cluster() || self.server.has_one_slot() || owners.windows(2).all(are_in_one_slot)
     }
 
     fn as_redis(&self) -> Option<&RedisLimiter> {

@@ -11,8 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::StoreError;
 use crate::future::StoreFuture;
-use crate::redis::RedisServer;
-use crate::redis::fault;
+use crate::redis::{KeyPlace, RedisServer, fault};
 use crate::store::{Change, InvalidationBus, InvalidationSink};
 
 /// A channel for announcements over a Redis server, for a [`CachedStore`](crate::store::CachedStore).
@@ -93,6 +92,8 @@ struct Listening {
     scripts: Arc<Scripts>,
     /// The connection stays subscribed until it is dropped.
     _connection: MultiplexedConnection,
+    /// The server that the connection leads to.
+    place: KeyPlace,
     messages: UnboundedReceiver<PushInfo>,
     channel: String,
     /// The number of the last change that was received.
@@ -107,15 +108,22 @@ impl Listening {
         let options = server.options();
         let config = AsyncConnectionConfig::new()
             .set_push_sender(push)
-            .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(Some(options.response_timeout));
-        let connecting = server.client().get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connecting.map_err(|error| fault(&error))?;
+        let (mut connection, place) = server.connect(&count(&server), config).await?;
         let channel = channel(&server);
         connection.subscribe(&channel).await.map_err(|error| fault(&error))?;
         // Read the count after subscribing, so that every later change is received.
         let counted = counted(&server, &scripts).await?;
-        Ok(Self { server, scripts, _connection: connection, messages, channel, received: counted, counted })
+        Ok(Self {
+            server,
+            scripts,
+            _connection: connection,
+            place,
+            messages,
+            channel,
+            received: counted,
+            counted,
+        })
     }
 
     /// Receives changes until the next comparison.
@@ -154,6 +162,10 @@ impl Listening {
     /// Checks that all changes up to the last count were received, and reads the count again.
     async fn compare(&mut self) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.counted, counted(&self.server, &self.scripts).await?);
+        // After a fail-over, a message of the other server may be lost.
+        if self.server.place_of(&count(&self.server)).is_some_and(|place| place != self.place) {
+            return Err(StoreError::unavailable("the announcements are on another server now"));
+        }
         if self.received < before || self.counted < self.received {
             return Err(StoreError::unavailable("an invalidation was missed, or the counter was lost"));
         }

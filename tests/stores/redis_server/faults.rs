@@ -29,7 +29,7 @@ use crate::services::proxy::{Fault, Proxy};
 use crate::services::redis::Redis;
 
 /// Within this time after the fault everything is in service.
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
 /// The duration of a fault.
 const WHILE: Duration = Duration::from_millis(1500);
@@ -58,20 +58,20 @@ fn gate(server: &RedisServer, record: KeyRecord) -> Gate {
 }
 
 /// Everything that asks one server.
-struct Parts {
-    limiter: RedisLimiter,
-    ledger: RedisLedger,
+pub(super) struct Parts {
+    pub(super) limiter: RedisLimiter,
+    pub(super) ledger: RedisLedger,
     /// A gate that draws and charges in one round trip.
     gate: Gate,
     records: RedisRecords,
     invalidation_bus: RedisInvalidationBus,
     node: CachedStore<MemoryStore>,
-    record: KeyRecord,
+    pub(super) record: KeyRecord,
     quotas: Quotas,
     charges: AtomicU32,
 }
 
-type Asked = Result<(), StoreError>;
+pub(super) type Asked = Result<(), StoreError>;
 
 impl Parts {
     fn new(port: u16, prefix: &str) -> Self {
@@ -79,7 +79,11 @@ impl Parts {
     }
 
     fn with_options(port: u16, options: RedisOptions) -> Self {
-        let server = RedisServer::with_options(&format!("redis://127.0.0.1:{port}"), options).unwrap();
+        Self::at(&format!("redis://127.0.0.1:{port}"), options)
+    }
+
+    pub(super) fn at(url: &str, options: RedisOptions) -> Self {
+        let server = RedisServer::with_options(url, options).unwrap();
         let builder = CachedStore::builder(MemoryStore::new()).second_tier(RedisRecords::new(server.clone()));
         let node = builder.invalidation_bus(RedisInvalidationBus::new(server.clone())).build().unwrap();
         let hash = KeyHasher::sha256().hash(SECRET.as_bytes());
@@ -109,15 +113,15 @@ impl Parts {
         Draw::new(&self.record, &self.quotas, now())
     }
 
-    async fn limit(&self) -> Asked {
+    pub(super) async fn limit(&self) -> Asked {
         self.limiter.draw(&self.draw()).await.map(drop)
     }
 
-    async fn book(&self) -> Asked {
+    pub(super) async fn book(&self) -> Asked {
         self.ledger.charge(&self.charge()).await.map(drop)
     }
 
-    async fn meter(&self) -> Asked {
+    pub(super) async fn meter(&self) -> Asked {
         let request = Request::get("/").header("x-api-key", SECRET).body(String::new()).unwrap();
         let inner = service_fn(|_| ready(Ok::<_, Infallible>(Response::new(String::new()))));
         let answer = TollgateService::new(inner, self.gate.clone()).oneshot(request).await.unwrap();
@@ -127,15 +131,15 @@ impl Parts {
         }
     }
 
-    async fn look(&self) -> Asked {
+    pub(super) async fn look(&self) -> Asked {
         self.records.get(&self.record.hash).await.map(drop)
     }
 
-    async fn announce(&self) -> Asked {
+    pub(super) async fn announce(&self) -> Asked {
         self.invalidation_bus.announce(&Change::Everything).await
     }
 
-    fn hear(&self) -> Ready<Asked> {
+    pub(super) fn hear(&self) -> Ready<Asked> {
         ready(match self.node.health().channel_state {
             ChannelState::Open => Ok(()),
             hearing => Err(StoreError::unavailable(format!("{hearing:?}"))),
@@ -143,7 +147,7 @@ impl Parts {
     }
 
     /// Asks for everything at once, again and again, each until it is answered or this much time is over.
-    async fn in_service(&self, time: Duration) -> Result<(), String> {
+    pub(super) async fn in_service(&self, time: Duration) -> Result<(), String> {
         let until = Instant::now() + time;
         let (limited, booked, metered, looked, announced, heard) = tokio::join!(
             answered(until, || self.limit()),
@@ -161,7 +165,7 @@ impl Parts {
     }
 
     /// Asks for everything all the time, whatever is answered.
-    async fn ask_for(&self, time: Duration) {
+    pub(super) async fn ask_for(&self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
             let _ = tokio::join!(self.limit(), self.book(), self.meter(), self.look(), self.announce());
@@ -180,7 +184,7 @@ async fn answered<F: Future<Output = Asked>>(until: Instant, ask: impl Fn() -> F
     }
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now::new(Timestamp::from_millis(1_777_550_400_000), Duration::ZERO)
 }
 

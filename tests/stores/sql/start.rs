@@ -10,6 +10,7 @@ use tollgate::usage::{BatchId, SqlUsage, UsageBatch, UsageRetention, UsageStore,
 use tollgate::{Account, KeyStore as _};
 
 use crate::database::{Place, both};
+use crate::services::postgres::Postgres;
 use crate::sql::ledger::{balance, charge, top_up};
 use crate::sql::store::{NOW, insert, record};
 
@@ -213,4 +214,30 @@ async fn stricter_session_defaults_change_nothing() {
         assert_eq!(balance(&ledgers[0], "ada").await, 200, "{level}");
         assert_eq!(ledgers[0].audit().await.unwrap(), []);
     }
+}
+
+/// A service starts before its database, answers errors, and works when the database comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_without_server_waits_for_it() {
+    let Some(mut server) = Postgres::start() else { return };
+    let url = server.database();
+    server.kill();
+    let options = DatabaseOptions::new(&url).unwrap().with_acquire_timeout(Duration::from_millis(300));
+    let error = options.clone().open().await.unwrap_err();
+    assert!(matches!(error, OpenError::Unavailable { .. }), "{error}");
+    let database = options.with_start_without_server().open().await.unwrap();
+    let (store, ledger) = (SqlStore::new(&database), SqlLedger::new(&database));
+    let key = record(1, "ada");
+    let (found, charged) = tokio::join!(store.find(&key.hash), charge(&ledger, &key.account, 1, 1));
+    assert!(found.is_err() && charged.is_err());
+    server.restart();
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while let Err(error) = store.find(&key.hash).await {
+        assert!(std::time::Instant::now() < until, "{error:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(store.create_account(&Account::new("ada", "pro")).await.unwrap());
+    let _ = insert(&store, &key).await;
+    assert!(store.find(&key.hash).await.unwrap().is_some());
+    database.close().await;
 }
