@@ -8,6 +8,7 @@ mod fleet;
 #[path = "../../examples/fleet/gate.rs"]
 mod gate;
 mod guard;
+mod history;
 mod in_flight;
 mod leases;
 #[cfg(feature = "tracing")]

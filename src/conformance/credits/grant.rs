@@ -1,9 +1,12 @@
 //! Checks of a plan's grants and their periods.
 
 use super::{Ledger, NEARLY, PERIOD, TestAccount, count_posted, insufficient};
-use crate::account::Allowance;
+use crate::account::{Allowance, CalendarUnit, Grant, GrantPeriod};
+use crate::amount::Credits;
+use crate::clock::Timestamp;
 use crate::conformance::fresh::{self, RACERS, race};
-use crate::conformance::suite::{Check, Verdict, same};
+use crate::conformance::suite::{Check, Fault, Verdict, same};
+use crate::credit::CreditLedger;
 
 pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
     checks![ledger:
@@ -23,6 +26,8 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
         going_between_periods_gives_nothing,
         a_clock_that_was_ahead_costs_one_period,
         clocks_that_leap_give_no_grant_twice,
+        calendar_grants_are_given_at_the_exact_time,
+        a_calendar_grant_after_missed_periods_is_given_once,
     ]
 }
 
@@ -195,4 +200,83 @@ async fn clocks_that_leap_give_no_grant_twice(ledger: Ledger) -> Verdict {
         same(&format!("the number of grants while clocks show the hours {hours:?}"), given, expected)?;
     }
     Ok(())
+}
+
+/// Creates an account with a grant of 100 in each calendar period, at a given time.
+fn by_calendar(
+    ledger: Ledger,
+    unit: CalendarUnit,
+    zone: &str,
+    at: &str,
+) -> Result<TestAccount<dyn CreditLedger>, Fault> {
+    let period = GrantPeriod::calendar(unit, zone).map_err(|error| Fault::new(error.to_string()))?;
+    let allowance = Allowance::Grant(Grant::new(Credits::new(100), period));
+    Ok(TestAccount { allowance, now: moment(at)?, ..TestAccount::bare(ledger) })
+}
+
+fn moment(text: &str) -> Result<Timestamp, Fault> {
+    text.parse().map_err(|error| Fault::new(format!("{error}")))
+}
+
+/// Month ends, a leap day, and days and hours in which clocks change: each with the times of two grants.
+async fn calendar_grants_are_given_at_the_exact_time(ledger: Ledger) -> Verdict {
+    for (unit, zone, start, turns) in [
+        (
+            CalendarUnit::Month,
+            "UTC",
+            "2027-01-31T23:59:59Z",
+            ["2027-02-01T00:00:00Z", "2027-03-01T00:00:00Z"],
+        ),
+        (
+            CalendarUnit::Month,
+            "Europe/Berlin",
+            "2026-03-15T00:00:00Z",
+            ["2026-03-31T22:00:00Z", "2026-04-30T22:00:00Z"],
+        ),
+        (CalendarUnit::Day, "UTC", "2028-02-28T00:00:00Z", ["2028-02-29T00:00:00Z", "2028-03-01T00:00:00Z"]),
+        (
+            CalendarUnit::Day,
+            "Europe/Berlin",
+            "2026-03-28T12:00:00Z",
+            ["2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"],
+        ),
+        (
+            CalendarUnit::Day,
+            "Europe/Berlin",
+            "2026-10-24T12:00:00Z",
+            ["2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"],
+        ),
+        (
+            CalendarUnit::Hour,
+            "Australia/Lord_Howe",
+            "2026-04-04T13:40:00Z",
+            ["2026-04-04T14:00:00Z", "2026-04-04T15:00:00Z"],
+        ),
+    ] {
+        let account = by_calendar(ledger.clone(), unit, zone, start)?;
+        account.take(100).await?;
+        for turn in turns {
+            let at = moment(turn)?;
+            let nearly = Timestamp::from_millis(at.as_millis() - 1);
+            let (before, after) =
+                (TestAccount { now: nearly, ..account.clone() }, TestAccount { now: at, ..account.clone() });
+            before.expect_balance(&format!("a millisecond before {turn} in {zone}"), 0).await?;
+            after.expect_balance(&format!("at {turn} in {zone}"), 100).await?;
+            after.take(100).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn a_calendar_grant_after_missed_periods_is_given_once(ledger: Ledger) -> Verdict {
+    let account = by_calendar(ledger, CalendarUnit::Month, "Europe/Berlin", "2027-12-31T22:59:59Z")?;
+    account.take(100).await?;
+    // January of the next year, February with a leap day and the change of clocks in March were missed.
+    let later = TestAccount { now: moment("2028-04-10T12:00:00Z")?, ..account.clone() };
+    later.expect_balance("after missed months", 100).await?;
+    later.take(100).await?;
+    let before = TestAccount { now: moment("2028-04-30T21:59:59.999Z")?, ..account.clone() };
+    before.expect_balance("before the next month", 0).await?;
+    let next = TestAccount { now: moment("2028-04-30T22:00:00Z")?, ..account };
+    next.expect_balance("at the next month", 100).await
 }
